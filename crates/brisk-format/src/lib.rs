@@ -1,0 +1,1 @@
+//! The model folder and checkpoints: atomic, checksummed, and free of code.

@@ -1,0 +1,1 @@
+//! The computation graph: shapes, operations, gradients, and a slow reference interpreter.

@@ -1,0 +1,1 @@
+//! Compute on slices and strides: SIMD, convolutions, pooling, reductions, random numbers.

@@ -1,0 +1,1 @@
+//! Layers, losses, optimizers, schedules and ready-made models.

@@ -1,0 +1,1 @@
+//! Gradient checks, goldens and generators for Brisk's own tests.

@@ -1,0 +1,1 @@
+//! Deep learning in one fast Rust binary: the library.
