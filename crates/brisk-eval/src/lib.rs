@@ -1,1 +1,32 @@
-//! Metrics, plots and reports.
+//! How good is a model? Metrics, plots, reports and model cards.
+//!
+//! - [`metrics`] accumulates over batches and gives a [`Report`] (JSON, or an aligned table through `Display`).
+//! - [`plot`] draws small SVG charts that follow the reader's light or dark theme.
+//! - [`report`] puts a whole training run into one self-contained HTML page.
+//! - [`card`] writes the README of a published model.
+//!
+//! Everything here is pure: numbers and strings in, numbers and strings out. No files, no clock, no threads.
+//!
+//! ```
+//! use brisk_eval::Classification;
+//!
+//! let mut metrics = Classification::new(3);
+//! metrics.update(&[0.7, 0.2, 0.1, /* second sample */ 0.1, 0.3, 0.6], &[0, 1])?;
+//! let report = metrics.report();
+//! assert_eq!(report.accuracy, 0.5);
+//! println!("{report}");
+//! # Ok::<(), brisk_eval::Error>(())
+//! ```
+
+pub mod card;
+mod error;
+pub mod metrics;
+pub mod plot;
+mod record;
+pub mod report;
+
+pub use card::ModelCard;
+pub use error::{Error, Result};
+pub use metrics::{Classification, Regression, RegressionReport, Report};
+pub use record::EpochRecord;
+pub use report::{Mistake, RunReport};

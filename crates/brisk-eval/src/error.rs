@@ -1,0 +1,36 @@
+/// What can be wrong with the numbers handed to a metric.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A batch whose outputs and labels do not belong together.
+    #[error("{outputs} output values do not make {labels} rows of {columns}")]
+    Shape {
+        /// Number of output values given.
+        outputs: usize,
+        /// Number of labels given.
+        labels: usize,
+        /// Values expected for each label.
+        columns: usize,
+    },
+    /// A label that is no class of the model.
+    #[error("label {label} of sample {sample} is out of range: the model has {classes} classes (0 to {})", classes.saturating_sub(1))]
+    LabelOutOfRange {
+        /// The offending label.
+        label: u32,
+        /// Its position among all samples seen so far.
+        sample: u64,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// Two accumulators that measure different things were merged.
+    #[error("cannot merge metrics over {left} classes with metrics over {right}")]
+    Merge {
+        /// Classes (or outputs) of the accumulator merged into.
+        left: usize,
+        /// Classes (or outputs) of the other one.
+        right: usize,
+    },
+}
+
+/// Result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
