@@ -1,1 +1,136 @@
-//! simd
+//! The one place where a CPU's instruction set is chosen, and the mathematical functions that every kernel shares.
+//!
+//! Kernels are written once, generic over [`pulp::Simd`], and handed to [`dispatch`], which runs them at the
+//! machine's [`level`]: AVX-512 or AVX2 with FMA on x86-64, plain Rust elsewhere. The environment variable
+//! `BRISK_CPU` (`scalar`, `avx2`, `avx512`) lowers the level, never raises it. NEON has its place in [`Level`]'s
+//! order between `Scalar` and `Avx2`: one more variant, one more arm in [`dispatch_at`].
+//!
+//! For one level, results are the same bits on every machine and for every alignment of the slices.
+
+use pulp::{Simd, WithSimd};
+use std::sync::OnceLock;
+
+/// A set of instructions that kernels are compiled for, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// No explicit vectors; what the compiler makes of it for the baseline CPU.
+    Scalar,
+    /// AVX2 with FMA (x86-64-v3): 8 lanes of `f32`.
+    Avx2,
+    /// AVX-512 F, BW, CD, DQ, VL (x86-64-v4): 16 lanes of `f32`.
+    Avx512,
+}
+
+impl Level {
+    /// The name that `BRISK_CPU` takes and reports print.
+    ///
+    /// ```
+    /// assert_eq!(brisk_kernels::simd::Level::Avx2.name(), "avx2");
+    /// ```
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// How many `f32` one vector holds.
+    ///
+    /// ```
+    /// assert_eq!(brisk_kernels::simd::Level::Avx2.lanes(), 8);
+    /// ```
+    pub fn lanes(self) -> usize {
+        match self {
+            Self::Scalar => 1,
+            Self::Avx2 => 8,
+            Self::Avx512 => 16,
+        }
+    }
+}
+
+/// The best level that this CPU runs, whatever `BRISK_CPU` says.
+///
+/// ```
+/// use brisk_kernels::simd;
+/// assert!(simd::level() <= simd::detected());
+/// ```
+pub fn detected() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if pulp::x86::V4::try_new().is_some() {
+            return Level::Avx512;
+        }
+        if pulp::x86::V3::try_new().is_some() {
+            return Level::Avx2;
+        }
+    }
+    Level::Scalar
+}
+
+/// The level that kernels run at: [`detected`], lowered by `BRISK_CPU`. Found once, then cached.
+///
+/// A value of `BRISK_CPU` that names no level is ignored.
+///
+/// ```
+/// println!("kernels run at level {}", brisk_kernels::simd::level().name());
+/// ```
+pub fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let best = detected();
+        let wish = std::env::var("BRISK_CPU").unwrap_or_default().to_ascii_lowercase();
+        let wish = [Level::Scalar, Level::Avx2, Level::Avx512].into_iter().find(|l| l.name() == wish);
+        wish.map_or(best, |w| w.min(best))
+    })
+}
+
+/// Every level that this machine can run, for tests that compare them.
+///
+/// ```
+/// assert!(brisk_kernels::simd::levels().any(|l| l == brisk_kernels::simd::Level::Scalar));
+/// ```
+pub fn levels() -> impl Iterator<Item = Level> {
+    [Level::Scalar, Level::Avx2, Level::Avx512].into_iter().filter(|l| *l <= detected())
+}
+
+/// Runs `kernel` with the vectors of [`level`].
+///
+/// ```
+/// use pulp::{Simd, WithSimd};
+/// struct Sum<'a>(&'a [f32]);
+/// impl WithSimd for Sum<'_> {
+///     type Output = f32;
+///     #[inline(always)]
+///     fn with_simd<S: Simd>(self, s: S) -> f32 {
+///         let (head, tail) = S::as_simd_f32s(self.0);
+///         let sum = head.iter().fold(s.splat_f32s(0.0), |a, v| s.add_f32s(a, *v));
+///         s.reduce_sum_f32s(sum) + tail.iter().sum::<f32>()
+///     }
+/// }
+/// assert_eq!(brisk_kernels::simd::dispatch(Sum(&[1.0; 100])), 100.0);
+/// ```
+#[inline]
+pub fn dispatch<K: WithSimd>(kernel: K) -> K::Output {
+    dispatch_at(level(), kernel)
+}
+
+/// Runs `kernel` with the vectors of `level`, or of the best level below it that the CPU has.
+#[inline]
+pub fn dispatch_at<K: WithSimd>(level: Level, kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if level >= Level::Avx512
+            && let Some(simd) = pulp::x86::V4::try_new()
+        {
+            return Simd::vectorize(simd, kernel);
+        }
+        if level >= Level::Avx2
+            && let Some(simd) = pulp::x86::V3::try_new()
+        {
+            return Simd::vectorize(simd, kernel);
+        }
+    }
+    let _ = level;
+    Simd::vectorize(pulp::Scalar::new(), kernel)
+}
