@@ -1,0 +1,107 @@
+"""What the peer scripts share: arguments, data, the timing loop, the report.
+
+Every peer trains the same preset on the same random data and prints one JSON object shaped like
+`brisk bench train --json`. This module must not import a framework: threads are limited before that happens.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+
+# name: (image shape as height, width, channels; classes; optimizer)
+PRESETS = {
+    "cifar10-cnn": ((32, 32, 3), 10, "adam"),
+    "resnet18-cifar": ((32, 32, 3), 10, "sgd"),
+    "mlp": ((28, 28, 1), 10, "adam"),
+    "lenet": ((28, 28, 1), 10, "adam"),
+}
+# The optimizers of the presets: Adam as everyone's default, SGD as the CIFAR ResNet papers use it.
+ADAM = {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+SGD = {"learning_rate": 0.1, "momentum": 0.9}
+
+
+def arguments(description, extra=()):
+    """Parses the command line and limits the threads of whatever is imported after this call."""
+    p = argparse.ArgumentParser(description=description)
+    p.add_argument("--preset", choices=PRESETS, default="cifar10-cnn")
+    p.add_argument("--batch-size", type=int, default=32)
+    p.add_argument("--steps", type=int, default=100, help="timed steps")
+    p.add_argument("--warmup", type=int, default=10, help="steps before the clock starts")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    for flag, options in extra:
+        p.add_argument(flag, **options)
+    args = p.parse_args()
+
+    # Some runtimes have no setting for threads and count the processors they may run on instead.
+    cpus = sorted(os.sched_getaffinity(0))
+    if args.threads < len(cpus):
+        os.sched_setaffinity(0, cpus[: args.threads])
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
+        os.environ[name] = str(args.threads)
+    # The PyTorch and JAX of the package index look for accelerators; there is nothing to find.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    return args
+
+
+def batches(args, count=8):
+    """`count` different batches of f32 images in 0..1, (batch, height, width, channels), and i32 labels.
+
+    Images are f32 already: no peer pays for a conversion, only for taking a copy of the batch.
+    """
+    import numpy as np
+
+    shape, classes, _ = PRESETS[args.preset]
+    rng = np.random.default_rng(0)
+    images = rng.random((count, args.batch_size, *shape), dtype=np.float32)
+    labels = rng.integers(0, classes, (count, args.batch_size), dtype=np.int32)
+    return images, labels
+
+
+def memory_mb(key):
+    """`VmHWM` (peak) or `VmRSS` (now) of this process in megabytes."""
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith(key + ":"):
+                return round(int(line.split()[1]) / 1024, 1)
+    return None
+
+
+def measure(args, step, framework, version, variant):
+    """Runs `step(i) -> loss` (which must have finished when it returns) and prints the report."""
+    imported = memory_mb("VmRSS")
+    loss = None
+    for i in range(args.warmup):
+        loss = step(i)
+    times = []
+    start = time.perf_counter()
+    for i in range(args.steps):
+        t = time.perf_counter()
+        loss = step(i)
+        times.append(time.perf_counter() - t)
+    wall = time.perf_counter() - start
+    report = {
+        "preset": args.preset,
+        "batch_size": args.batch_size,
+        "threads": args.threads,
+        "dtype": "f32",
+        "examples_per_second": round(args.batch_size * args.steps / wall, 1),
+        "step_ms_median": round(1e3 * statistics.median(times), 3),
+        "peak_rss_mb": memory_mb("VmHWM"),
+        "framework": framework,
+        "version": version,
+        "variant": variant,
+        "rss_before_training_mb": imported,
+        "loss": round(float(loss), 4),
+    }
+    if args.json:
+        print(json.dumps(report))
+    else:
+        for key, value in report.items():
+            print(f"{key:24} {value}")
+    sys.stdout.flush()
