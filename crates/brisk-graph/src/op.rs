@@ -1,0 +1,224 @@
+//! The open table of named operations: one file each, everything about it in one place.
+//!
+//! A named operation must say how it decomposes into primitives. That alone gives it correct results, a gradient and a
+//! place on every device; it is also the oracle that its fast kernels are tested against.
+
+use std::fmt;
+
+use crate::prim::Scalar;
+use crate::{Builder, DType, Shape, Value};
+
+mod activation;
+
+pub use activation::*;
+
+/// The value of an attribute.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Attr {
+    /// A whole number.
+    Int(i64),
+    /// A float.
+    Float(Scalar),
+    /// Several whole numbers.
+    Ints(Vec<i64>),
+}
+
+/// What a named operation is told besides its operands.
+///
+/// ```
+/// use brisk_graph::op::Attrs;
+/// let a = Attrs::new().float("epsilon", 1e-3).int("axis", 1);
+/// assert_eq!(a.get_float("epsilon"), 1e-3);
+/// assert_eq!(a.to_string(), "[epsilon 0.001, axis 1]");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Attrs(Vec<(&'static str, Attr)>);
+
+impl Attrs {
+    /// None.
+    pub fn new() -> Attrs {
+        Attrs::default()
+    }
+
+    /// With a whole number more.
+    pub fn int(mut self, name: &'static str, value: i64) -> Attrs {
+        self.0.push((name, Attr::Int(value)));
+        self
+    }
+
+    /// With a float more.
+    pub fn float(mut self, name: &'static str, value: f64) -> Attrs {
+        self.0.push((name, Attr::Float(Scalar(value))));
+        self
+    }
+
+    /// With a list more.
+    pub fn ints(mut self, name: &'static str, values: &[i64]) -> Attrs {
+        self.0.push((name, Attr::Ints(values.to_vec())));
+        self
+    }
+
+    /// The attribute of a name.
+    pub fn get(&self, name: &str) -> Option<&Attr> {
+        self.0.iter().find(|a| a.0 == name).map(|a| &a.1)
+    }
+
+    /// A whole number, 0 if it is not there.
+    pub fn get_int(&self, name: &str) -> i64 {
+        match self.get(name) {
+            Some(Attr::Int(i)) => *i,
+            _ => 0,
+        }
+    }
+
+    /// A float, 0 if it is not there.
+    pub fn get_float(&self, name: &str) -> f64 {
+        match self.get(name) {
+            Some(Attr::Float(f)) => f.0,
+            _ => 0.0,
+        }
+    }
+}
+
+impl fmt::Display for Attrs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = self.0.iter().map(|(name, value)| match value {
+            Attr::Int(i) => format!("{name} {i}"),
+            Attr::Float(x) => format!("{name} {}", x.0),
+            Attr::Ints(v) => format!("{name} {v:?}"),
+        });
+        let each: Vec<_> = each.collect();
+        if each.is_empty() { Ok(()) } else { write!(f, "[{}]", each.join(", ")) }
+    }
+}
+
+/// How the gradient of a named operation is found.
+pub enum Gradient {
+    /// By differentiating its decomposition.
+    FromDecomposition,
+    /// By a closed form: from the operands, the result and the gradient by the result to the gradients by the
+    /// operands, `None` where there is none.
+    Closed(for<'g> fn(GradientOf<'_, 'g>) -> Vec<Option<Value<'g>>>),
+}
+
+/// What a closed-form gradient is made from.
+pub struct GradientOf<'a, 'g> {
+    /// The operands.
+    pub inputs: &'a [Value<'g>],
+    /// The result.
+    pub output: Value<'g>,
+    /// The gradient by the result.
+    pub dy: Value<'g>,
+    /// The attributes.
+    pub attrs: &'a Attrs,
+}
+
+/// A call of an operation's own CPU kernel on f32 rows.
+pub struct KernelCall<'a> {
+    /// The operands' elements.
+    pub inputs: &'a [KernelInput<'a>],
+    /// Where the result goes.
+    pub output: &'a mut [f32],
+    /// Length of a row of the result: its last axis.
+    pub columns: usize,
+    /// The attributes.
+    pub attrs: &'a Attrs,
+}
+
+/// An operand of a [`KernelCall`].
+pub enum KernelInput<'a> {
+    /// Floats.
+    F32(&'a [f32]),
+    /// Whole numbers.
+    I32(&'a [i32]),
+    /// Bytes.
+    U8(&'a [u8]),
+}
+
+impl<'a> KernelInput<'a> {
+    /// The floats, empty for another type (a kernel's shape rule has fixed the types).
+    pub fn f32s(&self) -> &'a [f32] {
+        match self {
+            KernelInput::F32(v) => v,
+            _ => &[],
+        }
+    }
+
+    /// The whole numbers, empty for another type.
+    pub fn i32s(&self) -> &'a [i32] {
+        match self {
+            KernelInput::I32(v) => v,
+            _ => &[],
+        }
+    }
+}
+
+/// A CPU kernel, and how it may be cut.
+pub struct Kernel {
+    /// Computes the result of whole rows. The message of an error becomes a run-time error of the step.
+    pub run: fn(KernelCall<'_>) -> Result<(), String>,
+    /// For each operand: true if it has one row (or element) for every row of the result, false if each row of the
+    /// result reads all of it.
+    pub by_row: &'static [bool],
+}
+
+/// Operands and attributes that an operation is tested with.
+pub struct Sample {
+    /// Shapes and types of the operands.
+    pub inputs: Vec<(Shape, SampleKind)>,
+    /// The attributes.
+    pub attrs: Attrs,
+}
+
+/// What a sample's operand is filled with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SampleKind {
+    /// Floats in a range.
+    Float(f64, f64),
+    /// Whole numbers from 0 below a bound.
+    Index(i32),
+    /// Truth values, or bytes below a bound.
+    Byte(u8),
+}
+
+/// A named operation: everything about it.
+pub struct OpDef {
+    /// Its name, as ONNX and PyTorch would say it, in snake case.
+    pub name: &'static str,
+    /// What it computes: formula, shapes, source.
+    pub doc: &'static str,
+    /// The shape rule.
+    pub shape: fn(&[(&Shape, DType)], &Attrs) -> Result<(Shape, DType), String>,
+    /// What it is in primitives and other named operations.
+    pub decompose: for<'g> fn(&'g Builder, &[Value<'g>], &Attrs) -> Value<'g>,
+    /// Its gradient.
+    pub gradient: Gradient,
+    /// Its CPU kernel, if it has one.
+    pub kernel: Option<Kernel>,
+    /// What it is tested with.
+    pub samples: fn() -> Vec<Sample>,
+}
+
+impl PartialEq for OpDef {
+    fn eq(&self, other: &OpDef) -> bool {
+        self.name == other.name
+    }
+}
+impl Eq for OpDef {}
+
+impl fmt::Debug for OpDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Every named operation, in the order of the documentation.
+pub static OPS: &[&OpDef] = &[&RELU];
+
+/// The shape rule of operations that keep the shape and type of one float operand.
+pub(crate) fn same_as_input(inputs: &[(&Shape, DType)], _: &Attrs) -> Result<(Shape, DType), String> {
+    match inputs {
+        [(shape, dtype)] if dtype.is_float() => Ok(((*shape).clone(), *dtype)),
+        _ => Err("expected one operand of floats".into()),
+    }
+}

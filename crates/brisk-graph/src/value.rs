@@ -1,0 +1,606 @@
+//! Building graphs: a [`Builder`] records, a [`Value`] is what is being computed.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops;
+use std::rc::Rc;
+
+use crate::graph::{Graph, Id, Input, Node, Op, Role};
+use crate::op::{Attrs, OpDef};
+use crate::prim::{Binary, Compare, Conv, Reduce, Scalar, Unary, Window};
+use crate::{DType, Error, Prim, Result, Shape, Tensor};
+
+/// Records a graph. Values are made from it and combined with ordinary arithmetic and methods.
+///
+/// A mistake (operands that do not fit) is remembered with the scope it happened in, and comes out of
+/// [`Builder::check`] and [`Builder::finish`]; until then building goes on with a stand-in, so that formulas need no
+/// `?` at every step. Equal computations are recorded once.
+///
+/// ```
+/// use brisk_graph::{Builder, DType, Role};
+/// let b = Builder::new();
+/// let x = b.input("x", Role::Batch, [32, 784], DType::F32);
+/// let w = b.input("w", Role::State, [784, 10], DType::F32);
+/// let y = x.matmul(w);
+/// assert_eq!(y.shape().dims(), [32, 10]);
+/// let graph = b.finish(&[("y", y)], &[])?;
+/// assert_eq!(graph.nodes.len(), 3);
+///
+/// let b = Builder::new();
+/// let x = b.input("x", Role::Batch, [32, 784], DType::F32);
+/// let error = b.finish(&[("y", x.matmul(x))], &[]).unwrap_err();
+/// assert_eq!(error.to_string(), "matmul: cannot multiply [32, 784] by [32, 784]: inner sizes 784 and 32 differ");
+/// # Ok::<(), brisk_graph::Error>(())
+/// ```
+#[derive(Default)]
+pub struct Builder {
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    nodes: Vec<Node>,
+    inputs: Vec<Input>,
+    scope: Vec<String>,
+    scope_path: Option<Rc<str>>,
+    error: Option<Error>,
+    /// Nodes by the hash of what they compute, to record equal computations once.
+    known: HashMap<u64, Vec<Id>>,
+    streams: u32,
+}
+
+/// Something a graph computes: a handle to a node of a [`Builder`].
+#[derive(Clone, Copy)]
+pub struct Value<'g> {
+    builder: &'g Builder,
+    id: Id,
+}
+
+impl std::fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "%{}: {} {}", self.id.0, self.dtype(), self.shape())
+    }
+}
+
+impl Builder {
+    /// An empty graph.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// A value from outside. Its name must be new.
+    pub fn input(&self, name: &str, role: Role, shape: impl Into<Shape>, dtype: DType) -> Value<'_> {
+        let number = self.state.borrow().inputs.len();
+        if self.state.borrow().inputs.iter().any(|i| i.name == name) {
+            self.fail("input", format!("there are two inputs named {name:?}"));
+        }
+        let value = self.prim(Prim::Input(number, shape.into(), dtype), &[]);
+        self.state.borrow_mut().inputs.push(Input { name: name.into(), role, id: value.id });
+        value
+    }
+
+    /// The input of a name, if there is one.
+    pub fn find_input(&self, name: &str) -> Option<Value<'_>> {
+        let id = self.state.borrow().inputs.iter().find(|i| i.name == name)?.id;
+        Some(Value { builder: self, id })
+    }
+
+    /// A tensor known now.
+    pub fn constant(&self, tensor: Tensor) -> Value<'_> {
+        self.prim(Prim::Constant(tensor), &[])
+    }
+
+    /// One f32 number in every place of a shape.
+    pub fn fill(&self, value: f64, shape: impl Into<Shape>) -> Value<'_> {
+        self.fill_as(value, shape, DType::F32)
+    }
+
+    /// One number of a type in every place of a shape.
+    pub fn fill_as(&self, value: f64, shape: impl Into<Shape>, dtype: DType) -> Value<'_> {
+        self.prim(Prim::Fill(Scalar(value), shape.into(), dtype), &[])
+    }
+
+    /// `0, 1, 2, ...` along an axis of a shape.
+    pub fn iota(&self, axis: usize, shape: impl Into<Shape>, dtype: DType) -> Value<'_> {
+        self.prim(Prim::Iota(axis, shape.into(), dtype), &[])
+    }
+
+    /// A random number in `[0, 1)` for every place, from a key (i32 `[2]`). Each call draws from a stream of its own.
+    pub fn random<'g>(&'g self, key: Value<'g>, shape: impl Into<Shape>) -> Value<'g> {
+        self.prim(Prim::Random(self.stream(), shape.into()), &[key])
+    }
+
+    /// The number of a random stream that nothing else in this graph draws from.
+    pub fn stream(&self) -> u32 {
+        let mut state = self.state.borrow_mut();
+        state.streams += 1;
+        state.streams - 1
+    }
+
+    /// Joins values along an axis.
+    pub fn concat<'g>(&'g self, values: &[Value<'g>], axis: usize) -> Value<'g> {
+        self.prim(Prim::Concat(axis), values)
+    }
+
+    /// Records a primitive.
+    pub fn prim<'g>(&'g self, prim: Prim, inputs: &[Value<'g>]) -> Value<'g> {
+        self.push(Op::Prim(prim), inputs)
+    }
+
+    /// Records a named operation of the table.
+    pub fn named<'g>(&'g self, def: &'static OpDef, attrs: Attrs, inputs: &[Value<'g>]) -> Value<'g> {
+        self.push(Op::Named(def, attrs), inputs)
+    }
+
+    /// Records an operation of either tier.
+    pub fn push<'g>(&'g self, op: Op, inputs: &[Value<'g>]) -> Value<'g> {
+        let ids: Vec<Id> = inputs.iter().map(|v| v.id).collect();
+        let mut hasher = DefaultHasher::new();
+        op.name().hash(&mut hasher);
+        ids.hash(&mut hasher);
+        let hash = hasher.finish();
+        let inferred = {
+            let state = self.state.borrow();
+            let twin = state.known.get(&hash).and_then(|ids_of| {
+                ids_of.iter().find(|&&t| {
+                    let node = &state.nodes[t.index()];
+                    node.inputs == ids && node.op == op
+                })
+            });
+            if let Some(&id) = twin {
+                return Value { builder: self, id };
+            }
+            let operands: Vec<_> = ids.iter().map(|id| &state.nodes[id.index()]).map(|n| (&n.shape, n.dtype)).collect();
+            op.infer(&operands)
+        };
+        let (op, ids, (shape, dtype)) = match inferred {
+            Ok(result) => (op, ids, result),
+            Err(message) => {
+                self.fail(op.name(), message);
+                if let Some(&first) = inputs.first() {
+                    return first;
+                }
+                (Op::Prim(Prim::Fill(Scalar(0.0), Shape::scalar(), DType::F32)), vec![], (Shape::scalar(), DType::F32))
+            }
+        };
+        let mut state = self.state.borrow_mut();
+        let id = Id(state.nodes.len() as u32);
+        let scope = state.scope_path();
+        state.nodes.push(Node { op, inputs: ids, shape, dtype, scope });
+        state.known.entry(hash).or_default().push(id);
+        Value { builder: self, id }
+    }
+
+    /// Remembers a mistake, unless there is one already.
+    pub fn fail(&self, op: &'static str, message: impl Into<String>) {
+        let mut state = self.state.borrow_mut();
+        if state.error.is_none() {
+            let scope = state.scope_path().to_string();
+            state.error = Some(Error::Operands { scope, op, message: message.into() });
+        }
+    }
+
+    /// Builds inside a named scope: nodes and mistakes carry the path of the scopes around them.
+    pub fn scope<R>(&self, name: &str, build: impl FnOnce() -> R) -> R {
+        let enter = |state: &mut State| {
+            state.scope.push(name.into());
+            state.scope_path = None;
+        };
+        enter(&mut self.state.borrow_mut());
+        let result = build();
+        let mut state = self.state.borrow_mut();
+        state.scope.pop();
+        state.scope_path = None;
+        result
+    }
+
+    /// The first mistake so far, if any.
+    pub fn check(&self) -> Result<()> {
+        self.state.borrow().error.clone().map_or(Ok(()), Err)
+    }
+
+    /// The finished graph, of what the outputs and the state's next values need, or the first mistake.
+    pub fn finish<'g>(&'g self, outputs: &[(&str, Value<'g>)], updates: &[(Value<'g>, Value<'g>)]) -> Result<Graph> {
+        self.check()?;
+        let mut numbers = Vec::new();
+        for (input, next) in updates {
+            match self.state.borrow().inputs.iter().position(|i| i.id == input.id) {
+                Some(number) => numbers.push((number, next.id)),
+                None => {
+                    let message = format!("{input:?} is updated but is no input");
+                    return Err(Error::Operands { scope: String::new(), op: "finish", message });
+                }
+            }
+        }
+        let state = self.state.borrow();
+        let graph = Graph {
+            nodes: state.nodes.clone(),
+            inputs: state.inputs.clone(),
+            outputs: outputs.iter().map(|(n, v)| (n.to_string(), v.id)).collect(),
+            updates: numbers,
+        };
+        let graph = graph.compact();
+        graph.verify()?;
+        Ok(graph)
+    }
+
+    /// The value of a node.
+    pub(crate) fn value(&self, id: Id) -> Value<'_> {
+        Value { builder: self, id }
+    }
+
+    /// A copy of a node.
+    pub(crate) fn node(&self, id: Id) -> Node {
+        self.state.borrow().nodes[id.index()].clone()
+    }
+}
+
+impl State {
+    fn scope_path(&mut self) -> Rc<str> {
+        self.scope_path.get_or_insert_with(|| self.scope.join(".").into()).clone()
+    }
+}
+
+impl Graph {
+    /// The same graph without the nodes that nothing asks for. Inputs stay.
+    pub fn compact(mut self) -> Graph {
+        let mut keep = self.live();
+        for input in &self.inputs {
+            keep[input.id.index()] = true;
+        }
+        let mut place = vec![Id(0); self.nodes.len()];
+        let mut nodes = Vec::new();
+        for (i, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            if keep[i] {
+                node.inputs.iter_mut().for_each(|id| *id = place[id.index()]);
+                place[i] = Id(nodes.len() as u32);
+                nodes.push(node);
+            }
+        }
+        self.nodes = nodes;
+        self.inputs.iter_mut().for_each(|i| i.id = place[i.id.index()]);
+        self.outputs.iter_mut().for_each(|o| o.1 = place[o.1.index()]);
+        self.updates.iter_mut().for_each(|u| u.1 = place[u.1.index()]);
+        self
+    }
+}
+
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident => $op:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        pub fn $name(self) -> Value<'g> {
+            self.builder.prim(Prim::Unary(Unary::$op), &[self])
+        }
+    )*};
+}
+
+impl<'g> Value<'g> {
+    /// The builder it belongs to.
+    pub fn builder(self) -> &'g Builder {
+        self.builder
+    }
+
+    /// Its node.
+    pub fn id(self) -> Id {
+        self.id
+    }
+
+    /// Its shape.
+    pub fn shape(self) -> Shape {
+        self.builder.state.borrow().nodes[self.id.index()].shape.clone()
+    }
+
+    /// Its element type.
+    pub fn dtype(self) -> DType {
+        self.builder.state.borrow().nodes[self.id.index()].dtype
+    }
+
+    /// Number of axes.
+    pub fn rank(self) -> usize {
+        self.shape().rank()
+    }
+
+    /// The size of an axis; 1, and a mistake to be reported, if there is no such axis.
+    pub fn dim(self, axis: usize) -> usize {
+        self.shape().get(axis).copied().unwrap_or_else(|| {
+            self.builder.fail("dim", format!("expected at least {} axes, found {}", axis + 1, self.shape()));
+            1
+        })
+    }
+
+    /// The size of the last axis, 1 for a scalar.
+    pub fn last(self) -> usize {
+        self.shape().last()
+    }
+
+    unary! {
+        /// `|x|`
+        abs => Abs,
+        /// -1, 0 or 1.
+        sign => Sign,
+        /// `e^x`
+        exp => Exp,
+        /// Natural logarithm.
+        log => Log,
+        /// Square root.
+        sqrt => Sqrt,
+        /// `1 / sqrt(x)`
+        rsqrt => Rsqrt,
+        /// Hyperbolic tangent.
+        tanh => Tanh,
+        /// Gauss error function.
+        erf => Erf,
+        /// Largest integer not above.
+        floor => Floor,
+        /// Sine of radians.
+        sin => Sin,
+        /// Cosine of radians.
+        cos => Cos,
+    }
+
+    /// `x * x`
+    pub fn square(self) -> Value<'g> {
+        self * self
+    }
+
+    /// The two values stretched to their common shape.
+    fn stretch(self, other: Value<'g>, op: &'static str) -> (Value<'g>, Value<'g>) {
+        let (a, b) = (self.shape(), other.shape());
+        match a.broadcast(&b) {
+            Some(shape) => (self.broadcast_to(&shape), other.broadcast_to(&shape)),
+            None => {
+                self.builder.fail(op, format!("shapes {a} and {b} do not fit"));
+                (self, self)
+            }
+        }
+    }
+
+    fn binary(self, op: Binary, other: Value<'g>) -> Value<'g> {
+        let prim = Prim::Binary(op);
+        let (a, b) = self.stretch(other, prim.name());
+        self.builder.prim(prim, &[a, b])
+    }
+
+    fn compare(self, op: Compare, other: Value<'g>) -> Value<'g> {
+        let prim = Prim::Compare(op);
+        let (a, b) = self.stretch(other, prim.name());
+        self.builder.prim(prim, &[a, b])
+    }
+
+    /// The larger of the two, broadcasting.
+    pub fn max(self, other: impl Operand<'g>) -> Value<'g> {
+        self.binary(Binary::Max, other.value_like(self))
+    }
+
+    /// The smaller of the two, broadcasting.
+    pub fn min(self, other: impl Operand<'g>) -> Value<'g> {
+        self.binary(Binary::Min, other.value_like(self))
+    }
+
+    /// To a power, broadcasting.
+    pub fn pow(self, other: impl Operand<'g>) -> Value<'g> {
+        self.binary(Binary::Pow, other.value_like(self))
+    }
+
+    /// Whether smaller (u8), broadcasting.
+    pub fn less(self, other: impl Operand<'g>) -> Value<'g> {
+        self.compare(Compare::Less, other.value_like(self))
+    }
+
+    /// Whether not larger (u8), broadcasting.
+    pub fn less_equal(self, other: impl Operand<'g>) -> Value<'g> {
+        self.compare(Compare::LessEqual, other.value_like(self))
+    }
+
+    /// Whether larger (u8), broadcasting.
+    pub fn greater(self, other: impl Operand<'g>) -> Value<'g> {
+        other.value_like(self).compare(Compare::Less, self)
+    }
+
+    /// Whether equal (u8), broadcasting.
+    pub fn equal(self, other: impl Operand<'g>) -> Value<'g> {
+        self.compare(Compare::Equal, other.value_like(self))
+    }
+
+    /// `self ? a : b` for truth values (u8), broadcasting.
+    pub fn select(self, a: Value<'g>, b: Value<'g>) -> Value<'g> {
+        let (a, b) = a.stretch(b, "select");
+        let (condition, a) = self.stretch(a, "select");
+        let b = b.broadcast_to(a.shape());
+        self.builder.prim(Prim::Select, &[condition, a, b])
+    }
+
+    /// To another element type.
+    pub fn cast(self, dtype: DType) -> Value<'g> {
+        match dtype == self.dtype() {
+            true => self,
+            false => self.builder.prim(Prim::Cast(dtype), &[self]),
+        }
+    }
+
+    /// The same elements in another shape.
+    pub fn reshape(self, shape: impl Into<Shape>) -> Value<'g> {
+        let shape = shape.into();
+        match shape == self.shape() {
+            true => self,
+            false => self.builder.prim(Prim::Reshape(shape), &[self]),
+        }
+    }
+
+    /// Stretched to a shape, as NumPy does.
+    pub fn broadcast_to(self, shape: impl Into<Shape>) -> Value<'g> {
+        let shape = shape.into();
+        if shape == self.shape() {
+            return self;
+        }
+        if let Op::Prim(Prim::Fill(v, _, dtype)) = self.builder.node(self.id).op {
+            return self.builder.prim(Prim::Fill(v, shape, dtype), &[]);
+        }
+        self.builder.prim(Prim::Broadcast(shape), &[self])
+    }
+
+    /// Axes in another order.
+    pub fn transpose(self, perm: &[usize]) -> Value<'g> {
+        match perm.iter().copied().eq(0..self.rank()) {
+            true => self,
+            false => self.builder.prim(Prim::Transpose(perm.to_vec()), &[self]),
+        }
+    }
+
+    /// `start..end` along an axis.
+    pub fn slice(self, axis: usize, start: usize, end: usize) -> Value<'g> {
+        let shape = self.shape();
+        self.dim(axis);
+        let place = |other: Vec<usize>, own: usize| {
+            other.into_iter().enumerate().map(|(i, o)| if i == axis { own } else { o }).collect()
+        };
+        let (start, end) = (place(vec![0; shape.rank()], start), place(shape.to_vec(), end));
+        self.builder.prim(Prim::Slice { start, end, step: vec![1; shape.rank()] }, &[self])
+    }
+
+    /// Surrounds with a constant: so many cells before and after each axis.
+    pub fn pad(self, low: &[usize], high: &[usize], value: f64) -> Value<'g> {
+        let (low, high, inner) = (low.to_vec(), high.to_vec(), vec![0; self.rank()]);
+        self.builder.prim(Prim::Pad { low, high, inner, value: Scalar(value) }, &[self])
+    }
+
+    /// Turns axes round.
+    pub fn reverse(self, axes: &[usize]) -> Value<'g> {
+        self.builder.prim(Prim::Reverse(axes.to_vec()), &[self])
+    }
+
+    fn reduce(self, kind: Reduce, axes: &[usize]) -> Value<'g> {
+        let mut axes = axes.to_vec();
+        axes.sort_unstable();
+        axes.dedup();
+        match axes.is_empty() {
+            true => self,
+            false => self.builder.prim(Prim::Reduce(kind, axes), &[self]),
+        }
+    }
+
+    /// Sum over axes, which vanish.
+    pub fn sum(self, axes: &[usize]) -> Value<'g> {
+        self.reduce(Reduce::Sum, axes)
+    }
+
+    /// Mean over axes, which vanish.
+    pub fn mean(self, axes: &[usize]) -> Value<'g> {
+        let sum = self.sum(axes);
+        let count = self.shape().elements() / sum.shape().elements().max(1);
+        sum * (1.0 / count as f64)
+    }
+
+    /// Sum over all axes.
+    pub fn sum_all(self) -> Value<'g> {
+        self.sum(&(0..self.rank()).collect::<Vec<_>>())
+    }
+
+    /// Mean over all axes.
+    pub fn mean_all(self) -> Value<'g> {
+        self.mean(&(0..self.rank()).collect::<Vec<_>>())
+    }
+
+    /// The largest over axes, which vanish.
+    pub fn reduce_max(self, axes: &[usize]) -> Value<'g> {
+        self.reduce(Reduce::Max, axes)
+    }
+
+    /// The smallest over axes, which vanish.
+    pub fn reduce_min(self, axes: &[usize]) -> Value<'g> {
+        self.reduce(Reduce::Min, axes)
+    }
+
+    /// Puts an axis of size 1 back in at a place.
+    pub fn expand(self, axis: usize) -> Value<'g> {
+        let mut dims = self.shape().to_vec();
+        dims.insert(axis.min(dims.len()), 1);
+        self.reshape(dims)
+    }
+
+    /// Index (i32) of the largest along an axis, which vanishes.
+    pub fn argmax(self, axis: usize) -> Value<'g> {
+        self.builder.prim(Prim::ArgMax(axis), &[self])
+    }
+
+    /// Rows of this table at indices (i32).
+    pub fn take(self, indices: Value<'g>) -> Value<'g> {
+        self.builder.prim(Prim::Take, &[self, indices])
+    }
+
+    /// Matrix product over the last two axes. With a matrix on the right, any number of axes may stand before.
+    pub fn matmul(self, other: Value<'g>) -> Value<'g> {
+        let (a, b) = (self.shape(), other.shape());
+        if b.rank() != 2 || a.rank() == 2 {
+            return self.builder.prim(Prim::MatMul { ta: false, tb: false }, &[self, other]);
+        }
+        let rows = a.elements().checked_div(a.last()).unwrap_or(0);
+        let product = self.reshape([rows, a.last()]).matmul(other);
+        let lead = &a[..a.rank().saturating_sub(1)];
+        product.reshape([lead, &[b[1]]].concat())
+    }
+
+    /// Convolves maps `[n, h, w, c]` with a kernel `[kh, kw, c / groups, filters]`.
+    pub fn conv(self, kernel: Value<'g>, conv: Conv) -> Value<'g> {
+        self.builder.prim(Prim::Conv(conv), &[self, kernel])
+    }
+
+    /// The largest in each window of maps `[n, h, w, c]`.
+    pub fn max_pool(self, window: Window) -> Value<'g> {
+        self.builder.prim(Prim::MaxPool(window), &[self])
+    }
+
+    /// The sum of each window of maps `[n, h, w, c]`.
+    pub fn sum_pool(self, window: Window) -> Value<'g> {
+        self.builder.prim(Prim::SumPool(window), &[self])
+    }
+}
+
+/// What may stand beside a [`Value`] in arithmetic: another value, or a number.
+pub trait Operand<'g> {
+    /// As a value that fits beside another.
+    fn value_like(self, other: Value<'g>) -> Value<'g>;
+}
+
+impl<'g> Operand<'g> for Value<'g> {
+    fn value_like(self, _: Value<'g>) -> Value<'g> {
+        self
+    }
+}
+
+impl<'g> Operand<'g> for f64 {
+    fn value_like(self, other: Value<'g>) -> Value<'g> {
+        other.builder.fill_as(self, other.shape(), other.dtype())
+    }
+}
+
+macro_rules! arithmetic {
+    ($($trait:ident, $method:ident, $op:ident;)*) => {$(
+        impl<'g, O: Operand<'g>> ops::$trait<O> for Value<'g> {
+            type Output = Value<'g>;
+            fn $method(self, other: O) -> Value<'g> {
+                self.binary(Binary::$op, other.value_like(self))
+            }
+        }
+        impl<'g> ops::$trait<Value<'g>> for f64 {
+            type Output = Value<'g>;
+            fn $method(self, other: Value<'g>) -> Value<'g> {
+                self.value_like(other).binary(Binary::$op, other)
+            }
+        }
+    )*};
+}
+arithmetic! {
+    Add, add, Add;
+    Sub, sub, Sub;
+    Mul, mul, Mul;
+    Div, div, Div;
+}
+
+impl<'g> ops::Neg for Value<'g> {
+    type Output = Value<'g>;
+    fn neg(self) -> Value<'g> {
+        self.builder.prim(Prim::Unary(Unary::Neg), &[self])
+    }
+}
