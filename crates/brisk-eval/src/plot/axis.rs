@@ -27,7 +27,7 @@ impl Axis {
         }
         // A single value gets some room around it.
         let span = high - low;
-        let room = if whole { 1.0 } else { (low.abs() * 0.1).max(1e-6) };
+        let room = if whole { (low.abs() * 1e-6).max(0.5) } else { (low.abs() * 0.1).max(1e-6) };
         let (low, high) = if span > low.abs() * 1e-9 { (low, high) } else { (low - room, high + room) };
 
         let mut step = nice_step((high - low) / wanted.max(1) as f64);
