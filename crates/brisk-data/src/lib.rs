@@ -1,1 +1,47 @@
-//! Data sources, checks, transforms, splits and batching.
+//! Data for Brisk: sources, checks, splits, preprocessing, augmentation and batching of images with labels.
+//!
+//! A [`SourceSpec`] says where data is; [`open`] makes a [`Dataset`] of it; [`Dataset::split`] gives its training,
+//! validation and test [`Part`]s; a [`Loader`] yields them in batches, decoded and augmented on threads of its own.
+//! Everything that is random follows from a seed, the epoch and the sample, never from threads or time.
+//!
+//! ```
+//! use brisk_data::{Dataset, ImageSpec, Loader, LoaderOptions, Memory, Part, SplitSpec};
+//!
+//! // Eight images of 2x2 grey pixels in two classes; `brisk_data::open` reads files in the same way.
+//! let image = ImageSpec { height: 2, width: 2, channels: 1 };
+//! let source = Memory::new(image, vec![7; 32], vec![0, 1, 0, 1, 0, 1, 0, 1])?;
+//! let data = Dataset::new(Part::new(source, ["no", "yes"], image)?);
+//! let parts = data.split(&SplitSpec { validation: Some(0.25), ..SplitSpec::default() })?;
+//! assert_eq!(parts.train.len(), 6);
+//!
+//! let loader = Loader::new(parts.train, LoaderOptions { batch_size: 3, ..LoaderOptions::default() })?;
+//! for batch in loader.epoch(0) {
+//!     let batch = batch?;
+//!     assert_eq!(batch.images.shape().dims(), [3, 2, 2, 1]);
+//!     assert_eq!(batch.labels.shape().dims(), [3]);
+//! }
+//! # Ok::<(), brisk_data::Error>(())
+//! ```
+
+mod augment;
+mod dataset;
+mod error;
+mod image;
+mod loader;
+mod part;
+mod preprocessing;
+mod rng;
+mod source;
+mod spec;
+mod split;
+
+pub use augment::{Augmentation, ColorJitter, Cutout, Mixup, RandomCrop};
+pub use dataset::Dataset;
+pub use error::{Error, Result};
+pub use image::{ImageSpec, Pixels};
+pub use loader::{Batch, Epoch, Loader, LoaderOptions};
+pub use part::Part;
+pub use preprocessing::{Normalization, Preprocessing};
+pub use source::{Memory, Source};
+pub use spec::{FileSpec, Kind, SourceSpec};
+pub use split::{SplitSpec, Splits};
