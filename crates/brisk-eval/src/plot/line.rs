@@ -163,7 +163,7 @@ impl LineChart {
     fn describe(&self) -> String {
         let one = |series: &Series| {
             let values = || series.points.iter().map(|p| p.1).filter(|v| v.is_finite());
-            let (first, last) = (values().next()?, values().last()?);
+            let (first, last) = (values().next()?, values().next_back()?);
             let (low, high) =
                 (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
             let name = &series.name;

@@ -23,3 +23,4 @@ pub use bar::BarChart;
 pub use heatmap::ConfusionChart;
 pub use line::{LineChart, Series};
 pub use svg::STYLE;
+pub(crate) use svg::escape;

@@ -12,6 +12,11 @@
 //! assert!(run.to_html().starts_with("<!DOCTYPE html>"));
 //! ```
 
+mod curves;
+mod evaluation;
+mod page;
+mod picture;
+
 use crate::{EpochRecord, RegressionReport, Report};
 
 /// What the report shows. Everything may be empty: its section is then left out.
@@ -60,6 +65,24 @@ pub struct Mistake {
 impl RunReport {
     /// The page. Everything given is escaped; any input makes a page.
     pub fn to_html(&self) -> String {
-        String::new()
+        page::render(self)
+    }
+
+    /// The epoch with the best value of [`monitor`](Self::monitor), the first of equals; `None` if no epoch has a finite one.
+    pub fn best_epoch(&self) -> Option<&EpochRecord> {
+        let name = self.monitored();
+        let sign =
+            if ["loss", "error", "mse", "mae"].iter().any(|end| name.ends_with(end)) { 1.0 } else { -1.0 };
+        let value = |r: &&EpochRecord| r.get(name).filter(|v| v.is_finite());
+        let known = self.history.iter().filter(|r| value(r).is_some());
+        known.min_by(|a, b| (sign * value(a).unwrap_or(0.0)).total_cmp(&(sign * value(b).unwrap_or(0.0))))
+    }
+
+    fn monitored(&self) -> &str {
+        match self.monitor.as_str() {
+            "" if self.history.iter().any(|r| r.get("val_loss").is_some()) => "val_loss",
+            "" => "loss",
+            name => name,
+        }
     }
 }
