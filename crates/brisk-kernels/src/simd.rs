@@ -10,6 +10,9 @@
 use pulp::{Simd, WithSimd};
 use std::sync::OnceLock;
 
+mod math;
+pub use math::*;
+
 /// A set of instructions that kernels are compiled for, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
