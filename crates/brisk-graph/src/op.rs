@@ -9,8 +9,26 @@ use crate::prim::Scalar;
 use crate::{Builder, DType, Shape, Value};
 
 mod activation;
+mod cross_entropy;
+mod dropout;
+mod finite;
+mod label;
+mod loss;
+mod norm;
+mod pool;
+mod softmax;
+mod upsample;
 
 pub use activation::*;
+pub use cross_entropy::*;
+pub use dropout::*;
+pub use finite::*;
+pub use label::*;
+pub use loss::*;
+pub use norm::*;
+pub use pool::*;
+pub use softmax::*;
+pub use upsample::*;
 
 /// The value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +89,14 @@ impl Attrs {
         }
     }
 
+    /// A list, empty if it is not there.
+    pub fn get_ints(&self, name: &str) -> &[i64] {
+        match self.get(name) {
+            Some(Attr::Ints(v)) => v,
+            _ => &[],
+        }
+    }
+
     /// A float, 0 if it is not there.
     pub fn get_float(&self, name: &str) -> f64 {
         match self.get(name) {
@@ -121,6 +147,8 @@ pub struct KernelCall<'a> {
     pub output: &'a mut [f32],
     /// Length of a row of the result: its last axis.
     pub columns: usize,
+    /// How many elements of the whole result stand before `output`, for messages that name a row.
+    pub offset: usize,
     /// The attributes.
     pub attrs: &'a Attrs,
 }
@@ -159,6 +187,10 @@ pub struct Kernel {
     pub run: fn(KernelCall<'_>) -> Result<(), String>,
     /// For each operand: true if it has one row (or element) for every row of the result, false if each row of the
     /// result reads all of it.
+    ///
+    /// The rows are those of the first operand: its last axis, which is never cut. The axes before it are those of the
+    /// result and of every operand that is `true`; along them the call may be cut anywhere, all of these together. So
+    /// a kernel that yields one number a row, such as a loss, can be cut between any two numbers.
     pub by_row: &'static [bool],
 }
 
@@ -213,12 +245,89 @@ impl fmt::Debug for OpDef {
 }
 
 /// Every named operation, in the order of the documentation.
-pub static OPS: &[&OpDef] = &[&RELU];
+pub static OPS: &[&OpDef] = &[
+    &RELU,
+    &LEAKY_RELU,
+    &ELU,
+    &GELU,
+    &SILU,
+    &SIGMOID,
+    &SOFTPLUS,
+    &SOFTMAX,
+    &SOFTMAX_GRAD,
+    &LOG_SOFTMAX,
+    &LOG_SOFTMAX_GRAD,
+    &LAYER_NORM,
+    &LAYER_NORM_GRAD,
+    &BATCH_NORM,
+    &DROPOUT,
+    &AVG_POOL,
+    &GLOBAL_AVG_POOL,
+    &GLOBAL_MAX_POOL,
+    &UPSAMPLE,
+    &ONE_HOT,
+    &IN_TOP_K,
+    &SPARSE_CROSS_ENTROPY,
+    &SPARSE_CROSS_ENTROPY_GRAD,
+    &CROSS_ENTROPY,
+    &CROSS_ENTROPY_GRAD,
+    &BINARY_CROSS_ENTROPY,
+    &SQUARED_ERROR,
+    &ABSOLUTE_ERROR,
+    &HUBER,
+    &IS_FINITE,
+];
+
+/// What a shape rule yields.
+type Inferred = Result<(Shape, DType), String>;
 
 /// The shape rule of operations that keep the shape and type of one float operand.
-pub(crate) fn same_as_input(inputs: &[(&Shape, DType)], _: &Attrs) -> Result<(Shape, DType), String> {
+fn same_as_input(inputs: &[(&Shape, DType)], _: &Attrs) -> Inferred {
     match inputs {
         [(shape, dtype)] if dtype.is_float() => Ok(((*shape).clone(), *dtype)),
         _ => Err("expected one operand of floats".into()),
+    }
+}
+
+/// The shape rule of operations over rows, the last axis of one float operand, that keep its shape and type.
+fn rows_of_input(inputs: &[(&Shape, DType)], attrs: &Attrs) -> Inferred {
+    let (shape, dtype) = same_as_input(inputs, attrs)?;
+    match shape.rank() > 0 && shape.last() > 0 {
+        true => Ok((shape, dtype)),
+        false => Err(format!("expected rows of at least one element, found {shape}")),
+    }
+}
+
+/// The shape rule of operations on two float operands of one shape and type, which they keep.
+fn same_as_both(inputs: &[(&Shape, DType)], attrs: &Attrs) -> Inferred {
+    let [a, b] = inputs else { return Err(format!("expected two operands, found {}", inputs.len())) };
+    match a == b {
+        true => same_as_input(&inputs[..1], attrs),
+        false => {
+            Err(format!("expected operands of one type and shape, found {} {} and {} {}", a.1, a.0, b.1, b.0))
+        }
+    }
+}
+
+/// The axes of `v` but the last.
+fn leading(v: Value<'_>) -> Vec<usize> {
+    (1..v.rank()).map(|i| i - 1).collect()
+}
+
+/// Reduces the last axis and keeps it, with size 1.
+fn keep_last<'g>(v: Value<'g>, reduce: impl FnOnce(Value<'g>, &[usize]) -> Value<'g>) -> Value<'g> {
+    let last = v.rank().saturating_sub(1);
+    reduce(v, &[last]).expand(last)
+}
+
+impl Sample {
+    /// Operands, and no attributes yet.
+    fn of<S: Into<Shape>>(inputs: impl IntoIterator<Item = (S, SampleKind)>) -> Sample {
+        Sample { inputs: inputs.into_iter().map(|(s, k)| (s.into(), k)).collect(), attrs: Attrs::new() }
+    }
+
+    /// The same operands with attributes.
+    fn with(self, attrs: Attrs) -> Sample {
+        Sample { attrs, ..self }
     }
 }
