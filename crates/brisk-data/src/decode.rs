@@ -158,7 +158,10 @@ mod tests {
             let bytes = encode(&gradient(16, 16, 3), format);
             for len in [0, 1, 8, 30, bytes.len() / 2, bytes.len() * 3 / 4] {
                 let result = decode_image(&bytes[..len], "torn");
-                assert!(matches!(&result, Err(e) if e.to_string().starts_with("torn: ")), "{format:?} {len} {result:?}");
+                assert!(
+                    matches!(&result, Err(e) if e.to_string().starts_with("torn: ")),
+                    "{format:?} {len} {result:?}"
+                );
             }
         }
     }

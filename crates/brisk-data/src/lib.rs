@@ -24,24 +24,33 @@
 //! ```
 
 mod augment;
+mod bytes;
 mod dataset;
+mod decode;
 mod error;
 mod image;
+mod known;
 mod loader;
+mod open;
 mod part;
 mod preprocessing;
 mod rng;
 mod source;
 mod spec;
 mod split;
+#[cfg(test)]
+mod testing;
 
 pub use augment::{Augmentation, ColorJitter, Cutout, Mixup, RandomCrop};
 pub use dataset::Dataset;
+pub use decode::decode_image;
 pub use error::{Error, Result};
 pub use image::{ImageSpec, Pixels};
+pub use known::{Checksum, Download, Known, data_dir, known};
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};
+pub use open::{Checks, OpenOptions, open};
 pub use part::Part;
-pub use preprocessing::{Normalization, Preprocessing};
+pub use preprocessing::{ChannelStats, Normalization, Preprocessing};
 pub use source::{Memory, Source};
 pub use spec::{FileSpec, Kind, SourceSpec};
 pub use split::{SplitSpec, Splits};

@@ -21,7 +21,8 @@ pub(crate) const FORMATS: [(ImageFormat, bool); 4] = [
 /// A smooth picture.
 pub(crate) fn gradient(height: usize, width: usize, channels: usize) -> Pixels {
     let spec = ImageSpec { height, width, channels };
-    let pixel = |i: usize| ((i / channels / width) * 6 + (i / channels % width) * 3 + (i % channels) * 20) as u8;
+    let pixel =
+        |i: usize| ((i / channels / width) * 6 + (i / channels % width) * 3 + (i % channels) * 20) as u8;
     Pixels::new(spec, (0..spec.elements()).map(pixel).collect()).unwrap()
 }
 

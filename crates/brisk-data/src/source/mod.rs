@@ -1,5 +1,10 @@
 //! Sources: where samples come from, by number. One file a kind.
 
+pub(crate) mod cifar;
+pub(crate) mod csv;
+pub(crate) mod folder;
+pub(crate) mod idx;
+
 use crate::{Error, ImageSpec, Pixels, Result};
 
 /// Labelled images in any order, read when they are asked for.
