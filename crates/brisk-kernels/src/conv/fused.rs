@@ -253,7 +253,7 @@ impl Conv2d {
         self.check_pool(pool);
         let region = self.region();
         let padded = if region.inside(self.in_h, self.in_w) { 0 } else { (n + 1) * region.pixels() * self.in_c };
-        let lists = 2 * (n * pool.out_h * pool.out_w + 1);
+        let lists = (2 + 2 * PREPARED) * (n * pool.out_h * pool.out_w + 1);
         let masks = 2 * pool.window[0] * pool.window[1] * pool.out_h * pool.out_w * self.mask_words();
         lists + masks + 1 + padded
     }
@@ -300,13 +300,15 @@ impl Conv2d {
         assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "dx length");
         assert!(scratch.len() >= self.grad_pool_scratch(pool, n), "scratch length");
         let cells = pool.window[0] * pool.window[1];
-        assert!(index.iter().all(|&i| usize::from(i) < cells), "an index outside the window");
+        // A maximum, not `all`: it runs in vectors.
+        assert!(usize::from(index.iter().fold(0u8, |m, &i| m.max(i))) < cells, "an index outside the window");
         if n == 0 || self.in_len() == 0 || self.out_c == 0 {
             return;
         }
         let region = self.region();
         let map = pool.out_h * pool.out_w;
         let (list, scratch) = scratch.split_at_mut(2 * (n * map + 1));
+        let (prepared, scratch) = scratch.split_at_mut(2 * PREPARED * (n * map + 1));
         let (mask, scratch) = scratch.split_at_mut(2 * cells * map * self.mask_words() + 1);
         let padded = if region.inside(self.in_h, self.in_w) { 0 } else { region.pixels() * self.in_c };
         let (inputs, padded_dx) = scratch.split_at_mut(n * padded);
@@ -328,6 +330,8 @@ impl Conv2d {
             step: [pool.stride[0] * pixel[0], pool.stride[1] * pixel[1]],
             image: source.image,
             cell: cell.as_ptr(),
+            pixel: pixel.map(|p| p as u32),
+            window: pool.window,
             relu,
         };
         let kernel = SparseKernelGrad {
@@ -337,6 +341,7 @@ impl Conv2d {
             y: y.as_ptr(),
             index: index.as_ptr(),
             dy: dy.as_ptr(),
+            prepared: prepared.as_mut_ptr().cast(),
             list: list.as_mut_ptr().cast(),
             acc: acc.as_mut_ptr(),
             dbias: dbias.as_mut_ptr(),
@@ -456,7 +461,21 @@ struct Sparse {
     image: usize,
     /// Floats of the source from a window's first output to each of its cells.
     cell: *const u32,
+    /// Floats of the source between a window's cells, down and across.
+    pixel: [u32; 2],
+    window: [usize; 2],
     relu: bool,
+}
+
+/// Channels whose gradients are prepared at a time.
+const PREPARED: usize = 8;
+
+/// Of one pooled pixel: for each channel of a block the winner's patch in the source, and the gradient there.
+#[derive(Clone, Copy)]
+#[repr(C, align(4))]
+struct Prepared {
+    at: [u32; PREPARED],
+    dz: [f32; PREPARED],
 }
 
 /// A patch of the source, and the gradient of the output above it.
@@ -474,6 +493,7 @@ struct SparseKernelGrad {
     y: *const f32,
     index: *const u8,
     dy: *const f32,
+    prepared: *mut Prepared,
     list: *mut Survivor,
     acc: *mut f32,
     dbias: *mut f32,
@@ -486,7 +506,10 @@ impl Kernel for SparseKernelGrad {
         for channel in 0..s.channels {
             // SAFETY: the caller's.
             unsafe {
-                let count = self.survivors(channel);
+                if channel % PREPARED == 0 {
+                    self.prepare(channel);
+                }
+                let count = self.survivors::<V>(channel % PREPARED);
                 if count == 0 {
                     continue;
                 }
@@ -524,33 +547,75 @@ impl Kernel for SparseKernelGrad {
 }
 
 impl SparseKernelGrad {
-    /// Lists what survives in a channel, and adds it to the bias gradient.
+    /// For the channels of a block: every pooled pixel's patch and surviving gradient (0 where relu stopped it), and the
+    /// bias gradient.
     #[inline(always)]
-    unsafe fn survivors(&self, channel: usize) -> usize {
+    unsafe fn prepare(&self, channel: usize) {
         let s = &self.common;
-        let mut count = 0;
-        let mut sum = 0.0;
+        let width = PREPARED.min(s.channels - channel);
+        let mut sum = [0.0f32; PREPARED];
+        let mut to = self.prepared;
         let mut p = channel;
         for image in 0..self.n {
             for row in 0..s.pooled[0] {
-                let mut at = image * s.image + row * s.step[0];
+                let mut base = (image * s.image + row * s.step[0]) as u32;
                 for _ in 0..s.pooled[1] {
-                    // SAFETY: `p` walks this channel of the pooled maps; one slot of the list lies beyond `count`.
+                    let (mut y, mut dz, mut cell) = ([0.0f32; PREPARED], [0.0f32; PREPARED], [0u8; PREPARED]);
+                    // SAFETY: `p` walks these channels of the pooled maps, `to` the prepared pixels.
                     unsafe {
-                        let dz = *self.dy.add(p);
-                        let cell = *s.cell.add(usize::from(*self.index.add(p)));
-                        *self.list.add(count) = Survivor { at: at as u32 + cell, dz };
-                        let alive = !s.relu | (*self.y.add(p) > 0.0);
-                        sum += if alive { dz } else { 0.0 };
-                        count += usize::from(alive);
+                        if width == PREPARED {
+                            y = self.y.add(p).cast::<[f32; PREPARED]>().read_unaligned();
+                            dz = self.dy.add(p).cast::<[f32; PREPARED]>().read_unaligned();
+                            cell = self.index.add(p).cast::<[u8; PREPARED]>().read_unaligned();
+                        } else {
+                            for c in 0..width {
+                                (y[c], dz[c], cell[c]) = (*self.y.add(p + c), *self.dy.add(p + c), *self.index.add(p + c));
+                            }
+                        }
+                        let out = &mut *to;
+                        if s.window[1] == 2 {
+                            for c in 0..PREPARED {
+                                let k = u32::from(cell[c]);
+                                out.at[c] = base + (k & 1) * s.pixel[1] + (k >> 1) * s.pixel[0];
+                            }
+                        } else {
+                            for c in 0..PREPARED {
+                                out.at[c] = base + *s.cell.add(usize::from(cell[c]));
+                            }
+                        }
+                        for c in 0..PREPARED {
+                            let v = if s.relu && y[c] <= 0.0 { 0.0 } else { dz[c] };
+                            out.dz[c] = v;
+                            sum[c] += v;
+                        }
+                        to = to.add(1);
                     }
                     p += s.channels;
-                    at += s.step[1];
+                    base += s.step[1] as u32;
                 }
             }
         }
-        // SAFETY: `channel` is one of the bias'.
-        unsafe { *self.dbias.add(channel) += sum };
+        for c in 0..width {
+            // SAFETY: these channels are the bias'.
+            unsafe { *self.dbias.add(channel + c) += sum[c] };
+        }
+    }
+
+    /// Lists a prepared channel's patches. Zeros are dropped where that costs less than walking them.
+    #[inline(always)]
+    unsafe fn survivors<V: Vector>(&self, c: usize) -> usize {
+        let pixels = self.n * self.common.pooled[0] * self.common.pooled[1];
+        let drop = self.common.rows > 8 * V::LANES;
+        let mut count = 0;
+        for p in 0..pixels {
+            // SAFETY: these pixels are prepared; one slot of the list lies beyond `count`.
+            unsafe {
+                let from = &*self.prepared.add(p);
+                let dz = from.dz[c];
+                *self.list.add(count) = Survivor { at: from.at[c], dz };
+                count += usize::from(!drop | (dz.to_bits() != 0));
+            }
+        }
         count
     }
 
@@ -634,7 +699,7 @@ impl Kernel for SparseInputGrad {
         let s = &self.common;
         // SAFETY: the caller's.
         unsafe {
-            self.masks();
+            self.masks::<V>();
             for run in 0..s.runs.count() {
                 let vectors = s.runs.len.div_ceil(V::LANES);
                 let mut v = 0;
@@ -658,7 +723,7 @@ impl Kernel for SparseInputGrad {
 impl SparseInputGrad {
     /// For each pooled pixel, cell and group: which channels have their winner there, and survive.
     #[inline(always)]
-    unsafe fn masks(&self) {
+    unsafe fn masks<V: Vector>(&self) {
         let s = &self.common;
         let groups = s.channels / s.cout;
         let words = s.cout.div_ceil(64);
@@ -667,15 +732,20 @@ impl SparseInputGrad {
             // SAFETY: the caller has room for these words, and these channels.
             unsafe {
                 let mask = self.mask.add(p * per_pixel);
-                for i in 0..per_pixel {
-                    *mask.add(i) = 0;
-                }
-                for group in 0..groups {
-                    for c in 0..s.cout {
-                        let at = p * s.channels + group * s.cout + c;
-                        let alive = !s.relu | (*self.y.add(at) > 0.0);
-                        let cell = usize::from(*self.index.add(at));
-                        *mask.add((cell * groups + group) * words + c / 64) |= u64::from(alive) << (c % 64);
+                for cell in 0..s.cells {
+                    let k = V::splat(cell as f32);
+                    for group in 0..groups {
+                        for word in 0..words {
+                            let mut bits = 0;
+                            for c in (word * 64..s.cout.min(word * 64 + 64)).step_by(V::LANES) {
+                                let (at, n) = (p * s.channels + group * s.cout + c, (s.cout - c).min(V::LANES));
+                                let winner = V::load_bytes(self.index.add(at), n);
+                                let y = if s.relu { V::load_n(self.y.add(at), n) } else { k };
+                                let some = winner.equal_bits(k, y, s.relu) & ((1 << n) - 1);
+                                bits |= some << (c % 64);
+                            }
+                            *mask.add((cell * groups + group) * words + word) = bits;
+                        }
                     }
                 }
             }

@@ -44,10 +44,22 @@ impl<'a> Pixels<'a> {
     /// Offsets of the next pixel in the source and the destination.
     #[inline(always)]
     pub(super) fn next(&mut self) -> (usize, usize) {
+        self.skip(1)
+    }
+
+    /// Pixels left in this row.
+    #[inline(always)]
+    fn in_row(&self) -> usize {
+        self.block.grid[1] - self.at[2]
+    }
+
+    /// Takes `count` pixels of this row; offsets of the first.
+    #[inline(always)]
+    fn skip(&mut self, count: usize) -> (usize, usize) {
         let b = self.block;
         let [i, y, x] = self.at;
-        self.left -= 1;
-        self.at[2] += 1;
+        self.left -= count;
+        self.at[2] += count;
         if self.at[2] == b.grid[1] {
             self.at[2] = 0;
             self.at[1] += 1;
@@ -87,10 +99,20 @@ impl Block {
             let live = pixels.left.min(M);
             let mut src = [self.src; M];
             let mut dst = [self.dst; M];
-            for m in 0..live {
-                let (from, to) = pixels.next();
-                // SAFETY: the caller covers every pixel of the grid.
-                (src[m], dst[m]) = unsafe { (self.src.add(from), self.dst.add(to)) };
+            if live == M && pixels.in_row() >= M {
+                let (from, to) = pixels.skip(M);
+                for m in 0..M {
+                    // SAFETY: the caller covers every pixel of the grid, and `M` of them follow in this row.
+                    (src[m], dst[m]) = unsafe {
+                        (self.src.add(from + m * self.src_step[1]), self.dst.add(to + m * self.dst_step[1]))
+                    };
+                }
+            } else {
+                for m in 0..live {
+                    let (from, to) = pixels.next();
+                    // SAFETY: the caller covers every pixel of the grid.
+                    (src[m], dst[m]) = unsafe { (self.src.add(from), self.dst.add(to)) };
+                }
             }
             // Short tiles repeat the first pixel of the grid and drop the result.
             // SAFETY: as above.
@@ -121,29 +143,53 @@ impl Block {
             let mut pixel = [self.src; M];
             pixel.copy_from_slice(&src[..M]);
             let mut w = self.weights;
-            for ty in 0..self.runs.taps[0] {
-                for tx in 0..self.runs.taps[1] {
-                    let run = ty * self.runs.step[0] + tx * self.runs.step[1];
-                    for k in run..run + self.runs.len {
-                        let mut row = [V::zero(); B];
+            // One flat loop over the runs: each begins where the last did, a tap or a row further.
+            let (mut tx, len) = (0, self.runs.len);
+            let next_row = self.runs.step[0] - (self.runs.taps[1] - 1) * self.runs.step[1];
+            for _ in 0..self.runs.taps[0] * self.runs.taps[1] {
+                for k in 0..len {
+                    let mut row = [V::zero(); B];
+                    for b in 0..B {
+                        row[b] = V::load(w.add(b * V::LANES));
+                    }
+                    for m in 0..M {
+                        let x = V::splat(*pixel[m].add(k));
                         for b in 0..B {
-                            row[b] = V::load(w.add(b * V::LANES));
+                            acc[m][b] = acc[m][b].fma(x, row[b]);
                         }
-                        for m in 0..M {
-                            let x = V::splat(*pixel[m].add(k));
-                            for b in 0..B {
-                                acc[m][b] = acc[m][b].fma(x, row[b]);
-                            }
-                        }
-                        w = w.add(B * V::LANES);
+                    }
+                    w = w.add(B * V::LANES);
+                }
+                tx += 1;
+                let step = if tx == self.runs.taps[1] {
+                    tx = 0;
+                    next_row
+                } else {
+                    self.runs.step[1]
+                };
+                for m in 0..M {
+                    pixel[m] = pixel[m].wrapping_add(step);
+                }
+            }
+            if self.relu {
+                for m in 0..M {
+                    for b in 0..B {
+                        acc[m][b] = acc[m][b].relu();
                     }
                 }
             }
-            for m in 0..M {
-                if m < live {
+            if live == M && self.width == B * V::LANES {
+                for m in 0..M {
                     for b in 0..B {
-                        let v = if self.relu { acc[m][b].relu() } else { acc[m][b] };
-                        v.store_n(dst[m].add(b * V::LANES), self.width - b * V::LANES);
+                        acc[m][b].store(dst[m].add(b * V::LANES));
+                    }
+                }
+            } else {
+                for m in 0..M {
+                    if m < live {
+                        for b in 0..B {
+                            acc[m][b].store_n(dst[m].add(b * V::LANES), self.width - b * V::LANES);
+                        }
                     }
                 }
             }

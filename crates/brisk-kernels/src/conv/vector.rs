@@ -22,7 +22,6 @@ pub(crate) trait Vector: Copy {
     /// `a * b + self`
     unsafe fn fma(self, a: Self, b: Self) -> Self;
     unsafe fn add(self, b: Self) -> Self;
-    unsafe fn sub(self, b: Self) -> Self;
     unsafe fn mul(self, b: Self) -> Self;
     /// `max(self, 0)`; NaN stays NaN.
     unsafe fn relu(self) -> Self;
@@ -30,8 +29,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn later_max(best: Self, at: Self, x: Self, k: Self) -> (Self, Self);
     /// `self` where `a == b`, 0 elsewhere.
     unsafe fn where_equal(self, a: Self, b: Self) -> Self;
-    /// `self` where `a > 0`, 0 elsewhere.
-    unsafe fn where_positive(self, a: Self) -> Self;
+    /// One bit for each lane where `self == k` and, if `relu`, also `y > 0`.
+    unsafe fn equal_bits(self, k: Self, y: Self, relu: bool) -> u64;
     /// Whole numbers 0..=255 to and from bytes; `n <= LANES` of them.
     unsafe fn store_bytes(self, p: *mut u8, n: usize);
     unsafe fn load_bytes(p: *const u8, n: usize) -> Self;
@@ -156,10 +155,6 @@ impl Vector for Plain {
         self.zip(b, |a, b| a + b)
     }
     #[inline(always)]
-    unsafe fn sub(self, b: Self) -> Self {
-        self.zip(b, |a, b| a - b)
-    }
-    #[inline(always)]
     unsafe fn mul(self, b: Self) -> Self {
         self.zip(b, |a, b| a * b)
     }
@@ -187,8 +182,9 @@ impl Vector for Plain {
         v
     }
     #[inline(always)]
-    unsafe fn where_positive(self, a: Self) -> Self {
-        self.zip(a, |v, a| if a > 0.0 { v } else { 0.0 })
+    unsafe fn equal_bits(self, k: Self, y: Self, relu: bool) -> u64 {
+        let lane = |l: usize| u64::from(self.0[l] == k.0[l] && (!relu || y.0[l] > 0.0)) << l;
+        lane(0) | lane(1) | lane(2) | lane(3)
     }
     #[inline(always)]
     unsafe fn store_bytes(self, p: *mut u8, n: usize) {
@@ -275,10 +271,6 @@ mod x86 {
             Self(unsafe { _mm256_add_ps(self.0, b.0) })
         }
         #[inline(always)]
-        unsafe fn sub(self, b: Self) -> Self {
-            Self(unsafe { _mm256_sub_ps(self.0, b.0) })
-        }
-        #[inline(always)]
         unsafe fn mul(self, b: Self) -> Self {
             Self(unsafe { _mm256_mul_ps(self.0, b.0) })
         }
@@ -301,8 +293,12 @@ mod x86 {
             Self(unsafe { _mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_EQ_OQ>(a.0, b.0)) })
         }
         #[inline(always)]
-        unsafe fn where_positive(self, a: Self) -> Self {
-            Self(unsafe { _mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_GT_OQ>(a.0, _mm256_setzero_ps())) })
+        unsafe fn equal_bits(self, k: Self, y: Self, relu: bool) -> u64 {
+            unsafe {
+                let equal = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, k.0));
+                let alive = if relu { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(y.0, _mm256_setzero_ps())) } else { 255 };
+                u64::from((equal & alive) as u32)
+            }
         }
         #[inline(always)]
         unsafe fn store_bytes(self, p: *mut u8, n: usize) {
@@ -369,10 +365,6 @@ mod x86 {
             Self(unsafe { _mm512_add_ps(self.0, b.0) })
         }
         #[inline(always)]
-        unsafe fn sub(self, b: Self) -> Self {
-            Self(unsafe { _mm512_sub_ps(self.0, b.0) })
-        }
-        #[inline(always)]
         unsafe fn mul(self, b: Self) -> Self {
             Self(unsafe { _mm512_mul_ps(self.0, b.0) })
         }
@@ -393,8 +385,12 @@ mod x86 {
             Self(unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a.0, b.0), self.0) })
         }
         #[inline(always)]
-        unsafe fn where_positive(self, a: Self) -> Self {
-            Self(unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a.0, _mm512_setzero_ps()), self.0) })
+        unsafe fn equal_bits(self, k: Self, y: Self, relu: bool) -> u64 {
+            unsafe {
+                let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, k.0);
+                let alive = if relu { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(y.0, _mm512_setzero_ps()) } else { !0 };
+                u64::from(equal & alive)
+            }
         }
         #[inline(always)]
         unsafe fn store_bytes(self, p: *mut u8, n: usize) {
