@@ -174,7 +174,7 @@ impl LineChart {
             text.push(' ');
             text.push_str(&line);
         }
-        if let Some((at, name)) = &self.marker {
+        if let Some((at, name)) = self.marker.as_ref().filter(|(at, _)| at.is_finite()) {
             text.push_str(&format!(" Marked: {name}, {} {at}.", self.x_label));
         }
         text

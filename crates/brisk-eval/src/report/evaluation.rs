@@ -62,5 +62,5 @@ fn confusions(report: &Report, labels: &[&str]) -> String {
         vec![label(t), label(p), n.to_string(), format!("{share:.1} %")]
     });
     let table = table("Most frequent mistakes", &["true", "taken for", "times", "of class"], rows);
-    format!("<div>\n<h3>Most frequent mistakes</h3>\n{table}</div>\n")
+    format!("<div class=\"confused\">\n<h3>Most frequent mistakes</h3>\n{table}</div>\n")
 }

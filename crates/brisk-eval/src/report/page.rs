@@ -138,7 +138,7 @@ fn tiles(run: &RunReport) -> String {
             tile(
                 "ROC AUC",
                 number(auc),
-                if r.classes.len() > 2 { "one against the rest".into() } else { String::new() },
+                if r.classes.len() > 2 { "one vs. rest".into() } else { String::new() },
             );
         }
     }
@@ -196,13 +196,15 @@ fn mistakes(run: &RunReport) -> String {
             }
             None => "<span class=\"blank\">no picture</span>".to_owned(),
         };
-        let sure =
-            if m.probability.is_nan() { "–".into() } else { format!("{:.0} %", m.probability * 100.0) };
+        let (share, sure) = match m.probability {
+            p if p.is_nan() => (0.0, "–".to_owned()),
+            p => (p.clamp(0.0, 1.0) * 100.0, format!("{:.0} % sure", p * 100.0)),
+        };
         let (truth, predicted) = (text(&m.truth), text(&m.predicted));
         let _ = writeln!(
             out,
-            "<li><div class=\"frame\">{picture}</div><div class=\"names\"><span class=\"true\"><span class=\"word\">true</span> {truth}</span>\
-             <span class=\"taken\"><span class=\"word\">said</span> {predicted} <span class=\"sure\">{sure}</span></span></div></li>"
+            "<li><div class=\"frame\">{picture}</div><div class=\"sure\" style=\"--p:{share:.0}%\"></div>\n\
+             <dl><dt>true</dt><dd>{truth}</dd><dt>predicted</dt><dd class=\"taken\">{predicted}</dd></dl><p>{sure}</p></li>"
         );
     }
     out.push_str("</ul>\n");
