@@ -6,7 +6,7 @@ args = arguments(
     __doc__,
     [
         ("--jit", {"action": "store_true", "help": "compile with XLA (jit_compile=True)"}),
-        ("--inter-op", {"type": int, "default": 1, "help": "inter-op threads"}),
+        ("--inter-op", {"type": int, "help": "inter-op threads (default: as many as --threads, the faster)"}),
     ],
 )
 
@@ -16,7 +16,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import tensorflow as tf  # noqa: E402
 
 tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-tf.config.threading.set_inter_op_parallelism_threads(args.inter_op)
+tf.config.threading.set_inter_op_parallelism_threads(args.inter_op or args.threads)
 import keras  # noqa: E402
 from keras import layers as L  # noqa: E402
 
