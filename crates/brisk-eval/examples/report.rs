@@ -56,7 +56,7 @@ fn main() -> std::io::Result<()> {
         w: 28,
         c: 1,
         truth: LABELS[n % 10].into(),
-        predicted: LABELS[(n * 3 + 4) % 10].into(),
+        predicted: LABELS[(n * 3 + 5) % 10].into(),
         probability: 0.98 - 0.035 * n as f32,
     };
     let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
