@@ -1,7 +1,7 @@
 //! The intermediate representation: a list of nodes in the order in which they can be computed.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::op::{Attrs, OpDef};
 use crate::{DType, Error, Prim, Result, Shape};
@@ -56,7 +56,7 @@ pub struct Node {
     /// The element type of the result.
     pub dtype: DType,
     /// The layer or function that asked for it, such as `conv2d_1`; may be empty.
-    pub scope: Rc<str>,
+    pub scope: Arc<str>,
 }
 
 /// Who owns an input's value.
@@ -138,7 +138,8 @@ impl Graph {
             if let Some(late) = node.inputs.iter().find(|id| id.index() >= i) {
                 return Err(wrong(node, format!("%{i} uses %{}, which stands after it", late.0)));
             }
-            let inputs: Vec<_> = node.inputs.iter().map(|&id| (&self.node(id).shape, self.node(id).dtype)).collect();
+            let inputs: Vec<_> =
+                node.inputs.iter().map(|&id| (&self.node(id).shape, self.node(id).dtype)).collect();
             let (shape, dtype) = node.op.infer(&inputs).map_err(|m| wrong(node, m))?;
             if shape != node.shape || dtype != node.dtype {
                 let found = format!("%{i} is {} {}, its rule says {dtype} {shape}", node.dtype, node.shape);
@@ -147,9 +148,15 @@ impl Graph {
         }
         for &(input, next) in &self.updates {
             let (state, next) = (self.node(self.inputs[input].id), self.node(next));
-            if state.shape != next.shape || state.dtype != next.dtype || self.inputs[input].role != Role::State {
+            if state.shape != next.shape
+                || state.dtype != next.dtype
+                || self.inputs[input].role != Role::State
+            {
                 let name = &self.inputs[input].name;
-                let message = format!("the next value of {name} is {} {}, expected {} {} of state", next.dtype, next.shape, state.dtype, state.shape);
+                let message = format!(
+                    "the next value of {name} is {} {}, expected {} {} of state",
+                    next.dtype, next.shape, state.dtype, state.shape
+                );
                 return Err(wrong(next, message));
             }
         }

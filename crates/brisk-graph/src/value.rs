@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::graph::{Graph, Id, Input, Node, Op, Role};
 use crate::op::{Attrs, OpDef};
@@ -43,7 +43,7 @@ struct State {
     nodes: Vec<Node>,
     inputs: Vec<Input>,
     scope: Vec<String>,
-    scope_path: Option<Rc<str>>,
+    scope_path: Option<Arc<str>>,
     error: Option<Error>,
     /// Nodes by the hash of what they compute, to record equal computations once.
     known: HashMap<u64, Vec<Id>>,
@@ -151,7 +151,8 @@ impl Builder {
             if let Some(&id) = twin {
                 return Value { builder: self, id };
             }
-            let operands: Vec<_> = ids.iter().map(|id| &state.nodes[id.index()]).map(|n| (&n.shape, n.dtype)).collect();
+            let operands: Vec<_> =
+                ids.iter().map(|id| &state.nodes[id.index()]).map(|n| (&n.shape, n.dtype)).collect();
             op.infer(&operands)
         };
         let (op, ids, (shape, dtype)) = match inferred {
@@ -161,7 +162,11 @@ impl Builder {
                 if let Some(&first) = inputs.first() {
                     return first;
                 }
-                (Op::Prim(Prim::Fill(Scalar(0.0), Shape::scalar(), DType::F32)), vec![], (Shape::scalar(), DType::F32))
+                (
+                    Op::Prim(Prim::Fill(Scalar(0.0), Shape::scalar(), DType::F32)),
+                    vec![],
+                    (Shape::scalar(), DType::F32),
+                )
             }
         };
         let mut state = self.state.borrow_mut();
@@ -201,7 +206,11 @@ impl Builder {
     }
 
     /// The finished graph, of what the outputs and the state's next values need, or the first mistake.
-    pub fn finish<'g>(&'g self, outputs: &[(&str, Value<'g>)], updates: &[(Value<'g>, Value<'g>)]) -> Result<Graph> {
+    pub fn finish<'g>(
+        &'g self,
+        outputs: &[(&str, Value<'g>)],
+        updates: &[(Value<'g>, Value<'g>)],
+    ) -> Result<Graph> {
         self.check()?;
         let mut numbers = Vec::new();
         for (input, next) in updates {
@@ -237,7 +246,7 @@ impl Builder {
 }
 
 impl State {
-    fn scope_path(&mut self) -> Rc<str> {
+    fn scope_path(&mut self) -> Arc<str> {
         self.scope_path.get_or_insert_with(|| self.scope.join(".").into()).clone()
     }
 }

@@ -1,0 +1,179 @@
+//! Where each value lives: which values have a part for each sample, which sum over samples, which are whole, and when
+//! each can be computed.
+//!
+//! Operations that treat samples independently can run tile by tile, depth-first. An operation that mixes samples ends
+//! that: its result is known only after all tiles, so its users belong to the next *level*. A net without batch
+//! statistics has one level; each batch normalization adds some.
+
+use brisk_graph::prim::{Prim, Reduce};
+use brisk_graph::{Graph, Node, Op, Role};
+
+/// How a value relates to the samples of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// One value for the step: parameters, gradients once summed, the learning rate.
+    Whole,
+    /// The batch's samples one after another, each treated independently.
+    Sample,
+    /// A sum over samples: added up tile by tile, whole for its users.
+    Sum,
+}
+
+/// What [`places`] finds.
+pub struct Places {
+    /// For each node.
+    pub place: Vec<Place>,
+    /// For nodes by sample and sums: the level whose region computes them. For whole ones: the level before whose
+    /// region they can be known.
+    pub level: Vec<usize>,
+    /// Number of samples, 0 if no input has any.
+    pub batch: usize,
+}
+
+impl Places {
+    /// The level from which on users of a node can run.
+    pub fn available(&self, node: usize) -> usize {
+        match self.place[node] {
+            Place::Sum => self.level[node] + 1,
+            Place::Whole | Place::Sample => self.level[node],
+        }
+    }
+}
+
+/// Places every node of a graph.
+pub fn places(graph: &Graph) -> Places {
+    let batch_inputs = graph.inputs.iter().filter(|i| i.role == Role::Batch);
+    let mut sizes = batch_inputs.map(|i| graph.node(i.id).shape.first().copied().unwrap_or(0));
+    let first = sizes.next().unwrap_or(0);
+    // Inputs of different batch sizes have nothing in common that could be cut.
+    let batch = if sizes.all(|s| s == first) { first } else { 0 };
+    let mut found = Places { place: Vec::new(), level: Vec::new(), batch };
+    for node in &graph.nodes {
+        let place = match batch {
+            0 => Place::Whole,
+            _ => place(graph, node, batch, &found.place),
+        };
+        let mixes = place == Place::Whole;
+        let level = node.inputs.iter().map(|id| {
+            let i = id.index();
+            // An operation that needs all samples at once must wait for the level after theirs.
+            found.available(i) + usize::from(mixes && found.place[i] == Place::Sample)
+        });
+        let level = level.max().unwrap_or(0);
+        found.place.push(place);
+        found.level.push(level);
+    }
+    found
+}
+
+fn place(graph: &Graph, node: &Node, batch: usize, known: &[Place]) -> Place {
+    let by_sample = |i: usize| known[node.inputs[i].index()] == Place::Sample;
+    let operand = |i: usize| &graph.node(node.inputs[i]).shape;
+    // The samples are axis 0, or rows of samples are.
+    let rows = |shape: &[usize]| shape.first().is_some_and(|&d| d > 0 && d % batch == 0);
+    let any = (0..node.inputs.len()).any(by_sample);
+    let operands_in_rows = || (0..node.inputs.len()).all(|i| !by_sample(i) || rows(operand(i)));
+    let cut = |yes: bool| if yes { Place::Sample } else { Place::Whole };
+    let prim = match &node.op {
+        Op::Prim(prim) => prim,
+        Op::Named(def, _) => {
+            let Some(kernel) = &def.kernel else { return Place::Whole };
+            let fits = kernel
+                .by_row
+                .iter()
+                .enumerate()
+                .all(|(i, &by_row)| if by_row { rows(operand(i)) } else { !by_sample(i) });
+            // Rows end before the last axis, so that axis must not be the one of the samples.
+            let leading = node.shape.rank() >= 2
+                || kernel
+                    .by_row
+                    .iter()
+                    .zip(&node.inputs)
+                    .any(|(&by_row, id)| by_row && graph.node(*id).shape.rank() >= 2);
+            return cut(any && fits && leading && rows(&node.shape));
+        }
+    };
+    if let Prim::Input(number, ..) = prim {
+        return cut(graph.inputs[*number].role == Role::Batch);
+    }
+    if let Prim::Random(_, shape) = prim {
+        return cut(rows(shape) && shape.rank() > 1);
+    }
+    if !any {
+        return Place::Whole;
+    }
+    match prim {
+        Prim::Input(..) | Prim::Constant(_) | Prim::Fill(..) | Prim::Iota(..) | Prim::Random(..) => {
+            Place::Whole
+        }
+        Prim::Reshape(_) => Place::Sample,
+        Prim::Unary(_) | Prim::Cast(_) | Prim::Binary(_) | Prim::Compare(_) | Prim::Select => {
+            cut(rows(&node.shape))
+        }
+        Prim::Broadcast(shape) => cut(operand(0).rank() == shape.rank() && rows(operand(0))),
+        Prim::Transpose(perm) => cut(perm.first() == Some(&0) && rows(operand(0))),
+        Prim::Slice { start, end, step } => {
+            cut(rows(operand(0)) && start[0] == 0 && end[0] == operand(0)[0] && step[0] == 1)
+        }
+        Prim::Pad { low, high, inner, .. } => cut(rows(operand(0)) && low[0] + high[0] + inner[0] == 0),
+        Prim::Concat(axis) => cut(*axis > 0 && operands_in_rows()),
+        Prim::Reverse(axes) => cut(!axes.contains(&0) && rows(operand(0))),
+        Prim::Reduce(kind, axes) => match axes.contains(&0) {
+            false => cut(rows(operand(0))),
+            true if *kind == Reduce::Sum && rows(operand(0)) => Place::Sum,
+            true => Place::Whole,
+        },
+        Prim::ArgMax(axis) => cut(*axis > 0 && rows(operand(0))),
+        Prim::Take => cut(!by_sample(0) && rows(operand(1))),
+        Prim::ScatterAdd(_) => match by_sample(0) && by_sample(1) && rows(operand(0)) && rows(operand(1)) {
+            true => Place::Sum,
+            false => Place::Whole,
+        },
+        Prim::MatMul { ta, tb } => {
+            let rank = node.shape.rank();
+            if rank > 2 {
+                return cut(operands_in_rows());
+            }
+            match (by_sample(0), by_sample(1)) {
+                (true, false) if !ta => cut(rows(operand(0))),
+                (true, true) if *ta && !tb && rows(operand(0)) && rows(operand(1)) => Place::Sum,
+                _ => Place::Whole,
+            }
+        }
+        Prim::Conv(_) | Prim::ConvGradInput(..) => cut(by_sample(0) && !by_sample(1) && rows(operand(0))),
+        Prim::ConvGradKernel(..) => {
+            match by_sample(0) && by_sample(1) && rows(operand(0)) && rows(operand(1)) {
+                true => Place::Sum,
+                false => Place::Whole,
+            }
+        }
+        Prim::MaxPool(_) | Prim::MaxPoolIndex(_) | Prim::SumPool(_) | Prim::SumPoolGrad(..) => {
+            cut(rows(operand(0)))
+        }
+        Prim::MaxPoolGrad(..) | Prim::MaxPoolTake(_) => cut(rows(operand(0)) && rows(operand(1))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brisk_graph::{Builder, DType};
+
+    #[test]
+    fn batch_statistics_start_a_new_level() {
+        let b = Builder::new();
+        let x = b.input("x", Role::Batch, [8, 3], DType::F32);
+        let w = b.input("w", Role::State, [3, 5], DType::F32);
+        let y = x.matmul(w);
+        let mean = y.mean(&[0]);
+        let centred = y - mean;
+        let loss = (centred * centred).sum_all();
+        let graph = b.finish(&[("loss", loss)], &[]).unwrap();
+        let found = places(&graph);
+        let of = |id: brisk_graph::Id| (found.place[id.index()], found.level[id.index()]);
+        assert_eq!(of(y.id()), (Place::Sample, 0));
+        assert_eq!(of(mean.id()), (Place::Whole, 1));
+        assert_eq!(of(centred.id()), (Place::Sample, 1));
+        assert_eq!(of(loss.id()), (Place::Sum, 1));
+    }
+}

@@ -1,0 +1,561 @@
+//! From steps to a plan: regions with their tiles and groups, and a place in memory for every value.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write as _};
+
+use brisk_graph::{DType, Graph, Tensor};
+
+use brisk_kernels::elementwise::Access;
+
+use crate::device::Error;
+use crate::lower::{Block, Lowered};
+use crate::step::{Kernel, Loc, Ref, Step, V, Val};
+
+/// What the plan assumes of a machine. Results do not depend on the number of threads, so it is not in here.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Machine {
+    /// Fast memory that each thread has to itself, in bytes: the second-level cache.
+    pub cache: usize,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine { cache: 512 << 10 }
+    }
+}
+
+/// Steps that run between two joins of the threads.
+pub enum Stage {
+    /// Tile by tile, groups of tiles in parallel; sums are kept by group and added up at the end.
+    Region {
+        /// What each tile goes through.
+        steps: Vec<usize>,
+        /// Samples in a tile.
+        tile: usize,
+        /// Tasks, each with an equal share of the samples.
+        groups: usize,
+        /// Bytes of a group's sums.
+        sums: usize,
+        /// The values that are sums.
+        summed: Vec<V>,
+    },
+    /// One step that sums over all samples, parallel over parts of its result.
+    Parts {
+        /// The step.
+        step: usize,
+        /// How many parts.
+        parts: usize,
+    },
+    /// Whole steps that do not need each other: step and range of parts.
+    Wave {
+        /// `(step, part, parts)` of each task.
+        tasks: Vec<(usize, usize, usize)>,
+    },
+}
+
+/// A graph made ready to run.
+pub struct Plan {
+    /// All values.
+    pub vals: Vec<Val>,
+    /// All steps.
+    pub steps: Vec<Step>,
+    /// What runs, in order.
+    pub stages: Vec<Stage>,
+    /// Tensors that the plan holds.
+    pub constants: Vec<Tensor>,
+    /// Value of each output.
+    pub outputs: Vec<V>,
+    /// `(input number, value)`: what is copied into the state after the last stage.
+    pub copies: Vec<(usize, V)>,
+    /// The stage after which the guarded output is known.
+    pub guard: Option<(usize, V)>,
+    /// Number of samples; 1 if there are none.
+    pub batch: usize,
+    /// Bytes of each thread's arena.
+    pub arena: usize,
+    /// Bytes of shared memory, without the sums.
+    pub shared: usize,
+    /// Bytes of the groups' sums at most.
+    pub sums: usize,
+}
+
+const ALIGN: usize = 64;
+/// Sums of a region larger than this, together, are worth a pass of their own.
+const LARGE_SUMS: usize = 768 << 10;
+/// Groups of tiles in a region at most: a compromise of balance and of memory for sums.
+const GROUPS: usize = 8;
+/// Elements that a task of an elementwise wave takes on at least.
+const CHUNK: usize = 32 << 10;
+
+/// Plans stages and memory.
+pub fn plan(
+    graph: &Graph,
+    lowered: Lowered,
+    batch: usize,
+    guard: Option<&str>,
+    trace: bool,
+    machine: Machine,
+) -> Result<Plan, Error> {
+    let Lowered { vals, constants, blocks, outputs, updates } = lowered;
+    let escapes = escapes(&blocks, &outputs, &updates, trace);
+    let mut planner = Planner {
+        vals,
+        steps: Vec::new(),
+        stages: Vec::new(),
+        batch: batch.max(1),
+        machine,
+        escapes,
+        arena: 0,
+        sums: 0,
+    };
+    for block in blocks {
+        match block.by_tile {
+            true => planner.region(block),
+            false => planner.waves(block),
+        }
+    }
+    let guard = guard.and_then(|name| graph.outputs.iter().position(|o| o.0 == name)).map(|at| {
+        let v = outputs[at];
+        let known = planner.stages.iter().rposition(|s| planner.written(s).contains(&v));
+        (known.unwrap_or(0), v)
+    });
+    let copies = planner.updates_in_place(graph, &outputs, &updates, guard.map(|g| g.0));
+    let shared = planner.shared_memory(&outputs, &copies)?;
+    let Planner { vals, steps, stages, arena, sums, .. } = planner;
+    Ok(Plan {
+        vals,
+        steps,
+        stages,
+        constants,
+        outputs,
+        copies,
+        guard,
+        batch: batch.max(1),
+        arena,
+        shared,
+        sums,
+    })
+}
+
+struct Planner {
+    vals: Vec<Val>,
+    steps: Vec<Step>,
+    stages: Vec<Stage>,
+    batch: usize,
+    machine: Machine,
+    /// Values that more than one block sees.
+    escapes: HashSet<V>,
+    arena: usize,
+    sums: usize,
+}
+
+impl Planner {
+    /// The values that a stage writes for others to see.
+    fn written(&self, stage: &Stage) -> Vec<V> {
+        self.steps_of(stage).iter().flat_map(|&s| self.steps[s].outputs.iter().map(|o| o.val)).collect()
+    }
+
+    fn steps_of(&self, stage: &Stage) -> Vec<usize> {
+        match stage {
+            Stage::Region { steps, .. } => steps.clone(),
+            Stage::Parts { step, .. } => vec![*step],
+            Stage::Wave { tasks } => {
+                let mut steps: Vec<usize> = tasks.iter().map(|t| t.0).collect();
+                steps.dedup();
+                steps
+            }
+        }
+    }
+
+    /// Whole steps, in waves of steps that do not need each other.
+    fn waves(&mut self, block: Block) {
+        let mut wave_of: HashMap<V, usize> = HashMap::new();
+        let mut waves: Vec<Vec<usize>> = Vec::new();
+        for mut step in block.steps {
+            let wave =
+                step.inputs.iter().filter_map(|r| wave_of.get(&r.val)).map(|w| w + 1).max().unwrap_or(0);
+            wave_of.extend(step.outputs.iter().map(|o| (o.val, wave)));
+            let scratch = step.kernel.scratch(self.batch);
+            step.scratch = (0, scratch);
+            self.arena = self.arena.max(scratch * 4);
+            self.steps.push(step);
+            if waves.len() <= wave {
+                waves.resize_with(wave + 1, Vec::new);
+            }
+            waves[wave].push(self.steps.len() - 1);
+        }
+        for wave in waves {
+            let mut tasks = Vec::new();
+            for s in wave {
+                let parts = self.parts(&self.steps[s]);
+                tasks.extend((0..parts).map(|p| (s, p, parts)));
+            }
+            self.stages.push(Stage::Wave { tasks });
+        }
+    }
+
+    /// Into how many tasks a whole step is cut. Depends on its size alone.
+    fn parts(&self, step: &Step) -> usize {
+        match &step.kernel {
+            Kernel::Elementwise { dims, sums: false, .. } => {
+                (dims.iter().product::<usize>() / CHUNK).clamp(1, 16)
+            }
+            Kernel::MatMul { batch: 1, m, n, k, .. } => {
+                (m * n * k / (1 << 20)).clamp(1, 16).min(m.div_ceil(8))
+            }
+            _ => 1,
+        }
+    }
+
+    fn region(&mut self, block: Block) {
+        let batch = self.batch;
+        let sum_of = |steps: &[Step], vals: &[Val]| -> usize {
+            steps.iter().flat_map(|s| &s.outputs).filter(|o| !o.by_sample).map(|o| vals[o.val].bytes()).sum()
+        };
+        let mut steps = block.steps;
+        // Large gradients of weights get a pass of their own, parallel over their parts, instead of a copy for each group.
+        let mut large = Vec::new();
+        while sum_of(&steps, &self.vals) > LARGE_SUMS {
+            let divisible = |s: &Step| {
+                matches!(s.kernel, Kernel::ConvGradKernel(_) | Kernel::MatMul { .. })
+                    && !s.outputs[0].by_sample
+            };
+            let largest = (0..steps.len())
+                .filter(|&i| divisible(&steps[i]))
+                .max_by_key(|&i| (self.vals[steps[i].outputs[0].val].bytes(), usize::MAX - i));
+            match largest {
+                Some(i) => large.push(steps.remove(i)),
+                None => break,
+            }
+        }
+        large.sort_by_key(|s| s.node);
+        // What the passes after the region read must outlive its tiles; and so must what others read, which has a
+        // place in shared memory given by `kept`.
+        let first = self.steps.len();
+        self.steps.extend(steps);
+        let own: Vec<usize> = (first..self.steps.len()).collect();
+
+        // Values that live in the arena: written by sample here and read only here.
+        let mut inside: HashMap<V, (usize, usize)> = HashMap::new();
+        for (at, &s) in own.iter().enumerate() {
+            for o in self.steps[s].outputs.iter().filter(|o| o.by_sample) {
+                inside.insert(o.val, (at, at));
+            }
+            for r in &self.steps[s].inputs {
+                if let Some(life) = inside.get_mut(&r.val) {
+                    life.1 = at;
+                }
+            }
+        }
+        for r in large.iter().flat_map(|s| &s.inputs) {
+            inside.remove(&r.val);
+        }
+        inside.retain(|v, _| !self.escapes.contains(v));
+        let weights: usize = own
+            .iter()
+            .flat_map(|&s| &self.steps[s].inputs)
+            .filter(|r| !r.by_sample)
+            .map(|r| self.vals[r.val].bytes())
+            .sum();
+        let groups = batch.min(GROUPS);
+        let share = batch.div_ceil(groups);
+        let mut tile = share;
+        if !own.is_empty() {
+            // As many samples as fit in the cache beside what they need; but when the weights do not fit anyway, enough
+            // samples to make each pass over the weights worth it.
+            let least = if weights > self.machine.cache / 2 { share.min(8) } else { 1 };
+            while tile > least && self.layout(&own, &inside, tile, false) > self.machine.cache / 2 {
+                tile = tile.div_ceil(2);
+            }
+            let bytes = self.layout(&own, &inside, tile, true);
+            self.arena = self.arena.max(bytes);
+            let mut sums = 0;
+            let mut summed = Vec::new();
+            for &s in &own {
+                for o in self.steps[s].outputs.clone().iter().filter(|o| !o.by_sample) {
+                    self.vals[o.val].sum = Some(sums);
+                    sums += self.vals[o.val].bytes().next_multiple_of(ALIGN);
+                    summed.push(o.val);
+                }
+            }
+            self.sums = self.sums.max(sums * groups);
+            self.stages.push(Stage::Region { steps: own, tile, groups, sums, summed });
+        }
+        for mut step in large {
+            let scratch = step.kernel.scratch(batch);
+            step.scratch = (0, scratch);
+            self.arena = self.arena.max(scratch * 4);
+            let parts = match &step.kernel {
+                Kernel::ConvGradKernel(conv) => conv.rows().div_ceil(48).min(16),
+                Kernel::MatMul { m, .. } => m.div_ceil(48).min(16),
+                _ => 1,
+            };
+            self.steps.push(step);
+            self.stages.push(Stage::Parts { step: self.steps.len() - 1, parts });
+        }
+    }
+
+    /// Places the values inside a region, and the scratch memory of its steps, in the arena. Gives the bytes it takes.
+    fn layout(
+        &mut self,
+        own: &[usize],
+        inside: &HashMap<V, (usize, usize)>,
+        tile: usize,
+        commit: bool,
+    ) -> usize {
+        let mut items: Vec<Item<Slot>> = Vec::new();
+        for (&v, &(from, to)) in inside {
+            items.push(Item {
+                what: Slot::Val(v),
+                bytes: self.vals[v].bytes() / self.batch * tile,
+                from,
+                to,
+            });
+        }
+        for (at, &s) in own.iter().enumerate() {
+            let floats = self.steps[s].kernel.scratch(tile);
+            if floats > 0 {
+                items.push(Item { what: Slot::Scratch(s, floats), bytes: floats * 4, from: at, to: at });
+            }
+        }
+        items.sort_by_key(|i| (std::cmp::Reverse(i.bytes), i.from, i.what));
+        let (offsets, total) = allocate(&items);
+        if commit {
+            for (item, offset) in items.iter().zip(offsets) {
+                match item.what {
+                    Slot::Val(v) => self.vals[v].loc = Loc::Arena(offset),
+                    Slot::Scratch(s, floats) => self.steps[s].scratch = (offset, floats),
+                }
+            }
+        }
+        total
+    }
+
+    /// Lets the last step of an update write into the state itself, where nobody reads the old value any more. The
+    /// others are copied at the end.
+    fn updates_in_place(
+        &mut self,
+        graph: &Graph,
+        outputs: &[V],
+        updates: &[V],
+        guard: Option<usize>,
+    ) -> Vec<(usize, V)> {
+        let mut writer: HashMap<V, usize> = HashMap::new();
+        let mut readers: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
+        for (at, stage) in self.stages.iter().enumerate() {
+            for s in self.steps_of(stage) {
+                writer.extend(self.steps[s].outputs.iter().map(|o| (o.val, at)));
+                for r in &self.steps[s].inputs {
+                    if let Loc::Input(number) = self.vals[r.val].loc {
+                        readers.entry(number).or_default().push((at, s));
+                    }
+                }
+            }
+        }
+        let read_at_end: HashSet<usize> = outputs
+            .iter()
+            .chain(updates)
+            .filter_map(|&v| match self.vals[v].loc {
+                Loc::Input(number) => Some(number),
+                _ => None,
+            })
+            .collect();
+        let mut copies = Vec::new();
+        let mut placed = HashSet::new();
+        for (&(number, _), &v) in graph.updates.iter().zip(updates) {
+            let at = writer.get(&v).copied();
+            let in_place = at.is_some_and(|at| {
+                let Stage::Wave { .. } = &self.stages[at] else { return false };
+                let early = guard.is_some_and(|g| at <= g);
+                let free = readers.get(&number).is_none_or(|r| {
+                    r.iter().all(|&(stage, s)| stage < at || (stage == at && self.same_index(s, v, number)))
+                });
+                !early && free && !read_at_end.contains(&number) && self.vals[v].loc == Loc::None
+            });
+            if in_place && placed.insert(v) {
+                self.vals[v].loc = Loc::Input(number);
+            } else {
+                copies.push((number, v));
+            }
+        }
+        copies
+    }
+
+    /// Whether a step writes `v` and reads input `number` only at the index that it writes.
+    fn same_index(&self, step: usize, v: V, number: usize) -> bool {
+        let step = &self.steps[step];
+        let Kernel::Elementwise { program, .. } = &step.kernel else { return false };
+        let reads = step.inputs.iter().zip(program.operands());
+        step.outputs.iter().any(|o| o.val == v)
+            && reads.filter(|(r, _)| self.vals[r.val].loc == Loc::Input(number)).all(|(r, operand)| {
+                operand.access == Access::Contiguous
+                    || self.vals[r.val].elements == 1 && self.vals[v].elements == 1
+            })
+    }
+
+    /// Places what stages hand to each other. Gives the bytes it takes.
+    fn shared_memory(&mut self, outputs: &[V], copies: &[(usize, V)]) -> Result<usize, Error> {
+        let mut life: HashMap<V, (usize, usize)> = HashMap::new();
+        for (at, stage) in self.stages.iter().enumerate() {
+            for s in self.steps_of(stage) {
+                let step = &self.steps[s];
+                for o in &step.outputs {
+                    life.entry(o.val).and_modify(|l| l.1 = l.1.max(at)).or_insert((at, at));
+                }
+                for r in &step.inputs {
+                    if self.vals[r.val].loc == Loc::None && !life.contains_key(&r.val) {
+                        return Err(self.unplanned(r.val));
+                    }
+                    life.entry(r.val).and_modify(|l| l.1 = at);
+                }
+            }
+        }
+        let end = self.stages.len();
+        for v in outputs.iter().chain(copies.iter().map(|c| &c.1)) {
+            match life.get_mut(v) {
+                Some(l) => l.1 = end,
+                None if self.vals[*v].loc == Loc::None => return Err(self.unplanned(*v)),
+                None => {}
+            }
+        }
+        let mut items: Vec<Item<V>> = Vec::new();
+        for (v, (from, to)) in life {
+            if self.vals[v].loc == Loc::None {
+                items.push(Item { what: v, bytes: self.vals[v].bytes(), from, to });
+            }
+        }
+        items.sort_by_key(|i| (std::cmp::Reverse(i.bytes), i.from, i.what));
+        let (offsets, total) = allocate(&items);
+        for (item, offset) in items.iter().zip(offsets) {
+            self.vals[item.what].loc = Loc::Shared(offset);
+        }
+        Ok(total)
+    }
+
+    fn unplanned(&self, v: V) -> Error {
+        let what = self.vals[v].node.map_or("a value".into(), |id| format!("%{}", id.0));
+        let message =
+            format!("{what} is used but never computed: this is a mistake in Brisk, please report it");
+        Error::Graph(brisk_graph::Error::Operands { scope: String::new(), op: "plan", message })
+    }
+}
+
+/// Values by sample that another block, or somebody outside, reads.
+fn escapes(blocks: &[Block], outputs: &[V], updates: &[V], trace: bool) -> HashSet<V> {
+    let mut home: HashMap<V, usize> = HashMap::new();
+    for (b, block) in blocks.iter().enumerate() {
+        home.extend(block.steps.iter().flat_map(|s| &s.outputs).map(|o| (o.val, b)));
+    }
+    let mut found: HashSet<V> = outputs.iter().chain(updates).copied().collect();
+    for (b, block) in blocks.iter().enumerate() {
+        for r in block.steps.iter().flat_map(|s| &s.inputs) {
+            if home.get(&r.val).is_some_and(|&h| h != b) {
+                found.insert(r.val);
+            }
+        }
+    }
+    if trace {
+        found.extend(home.into_keys());
+    }
+    found
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Slot {
+    Val(V),
+    Scratch(usize, usize),
+}
+
+/// Something that needs memory from one moment to another, both included.
+struct Item<T> {
+    what: T,
+    bytes: usize,
+    from: usize,
+    to: usize,
+}
+
+/// An offset for each item, so that no two that live at once overlap: each at the lowest place that is free.
+fn allocate<T>(items: &[Item<T>]) -> (Vec<usize>, usize) {
+    let mut offsets: Vec<usize> = Vec::with_capacity(items.len());
+    let mut total = 0;
+    for (i, item) in items.iter().enumerate() {
+        let mut others: Vec<(usize, usize)> = (0..i)
+            .filter(|&j| items[j].from <= item.to && item.from <= items[j].to && items[j].bytes > 0)
+            .map(|j| (offsets[j], offsets[j] + items[j].bytes))
+            .collect();
+        others.sort_unstable();
+        let mut offset = 0;
+        for (start, end) in others {
+            if offset + item.bytes <= start {
+                break;
+            }
+            offset = offset.max(end.next_multiple_of(ALIGN));
+        }
+        offsets.push(offset);
+        total = total.max(offset + item.bytes);
+    }
+    (offsets, total.next_multiple_of(ALIGN))
+}
+
+/// The plan as text: stages in order, with their steps, tiles and memory.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kib = |bytes: usize| format!("{:.1} KiB", bytes as f64 / 1024.0);
+        writeln!(
+            f,
+            "arena {} a thread, shared {}, sums {}",
+            kib(self.arena),
+            kib(self.shared),
+            kib(self.sums)
+        )?;
+        for (at, stage) in self.stages.iter().enumerate() {
+            match stage {
+                Stage::Region { steps, tile, groups, sums, .. } => {
+                    writeln!(
+                        f,
+                        "{at}: region of {} samples, tile {tile}, {groups} groups, sums {} a group",
+                        self.batch,
+                        kib(*sums)
+                    )?;
+                    steps.iter().try_for_each(|&s| writeln!(f, "    {}", self.show(s)))?;
+                }
+                Stage::Parts { step, parts } => writeln!(f, "{at}: {parts} parts\n    {}", self.show(*step))?,
+                Stage::Wave { tasks } => {
+                    writeln!(f, "{at}: whole, {} tasks", tasks.len())?;
+                    let mut steps: Vec<usize> = tasks.iter().map(|t| t.0).collect();
+                    steps.dedup();
+                    steps.iter().try_for_each(|&s| writeln!(f, "    {}", self.show(s)))?;
+                }
+            }
+        }
+        if !self.copies.is_empty() {
+            writeln!(f, "then {} values are copied into the state", self.copies.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn show(&self, step: usize) -> String {
+        let step = &self.steps[step];
+        let name = |r: &Ref| {
+            let val = &self.vals[r.val];
+            let kind = match val.loc {
+                Loc::Input(_) => "in",
+                Loc::Constant(_) => "const",
+                Loc::Arena(_) => "a",
+                Loc::Shared(_) | Loc::None => "s",
+            };
+            let dtype = if val.dtype == DType::F32 { String::new() } else { format!(":{}", val.dtype) };
+            format!(
+                "{kind}{}[{}]{dtype}",
+                r.val,
+                if r.by_sample { val.elements / self.batch } else { val.elements }
+            )
+        };
+        let list = |refs: &[Ref]| refs.iter().map(name).collect::<Vec<_>>().join(", ");
+        let mut text = String::new();
+        let _ = write!(text, "{} = {}({})", list(&step.outputs), step.kernel.name(), list(&step.inputs));
+        text
+    }
+}

@@ -1,0 +1,250 @@
+//! Whatever the compiler fuses, cuts into tiles, recomputes or updates in place, a program must give what the reference
+//! interpreter gives, and the same bits at any number of threads.
+
+use brisk_graph::prim::{Conv, Window};
+use brisk_graph::{Builder, DType, Graph, Role, Tensor, Value, grad, interpret::interpret, op};
+use brisk_kernels::random;
+use brisk_runtime::{Cpu, Device, Error, Options, State};
+
+/// Values for every input of a graph: floats around zero, indices below 3.
+fn sample_inputs(graph: &Graph) -> Vec<Tensor> {
+    let fill = |(i, input): (usize, &brisk_graph::Input)| {
+        let node = graph.node(input.id);
+        let mut uniform = vec![0.0; node.shape.elements()];
+        random::fill_uniform([7, i as u32], 0, &mut uniform);
+        let values: Vec<f64> = match node.dtype {
+            DType::F32 | DType::F64 => uniform.iter().map(|&u| f64::from(u) * 2.0 - 1.0).collect(),
+            DType::I32 => uniform.iter().map(|&u| f64::from((u * 3.0).floor())).collect(),
+            DType::U8 => uniform.iter().map(|&u| f64::from((u * 256.0).floor())).collect(),
+        };
+        Tensor::from_f64s(node.dtype, &node.shape, &values).unwrap()
+    };
+    graph.inputs.iter().enumerate().map(fill).collect()
+}
+
+/// Runs a graph on the interpreter and on the CPU with several settings, and compares outputs and updates.
+fn check(graph: &Graph) {
+    let inputs = sample_inputs(graph);
+    let expected = interpret(graph, &inputs).unwrap();
+    let mut first: Option<Vec<Tensor>> = None;
+    for (threads, trace) in [(1, false), (2, false), (4, false), (2, true)] {
+        let options = Options { trace, guard: None };
+        let mut program = Cpu::new(threads).compile(graph, &options).unwrap();
+        let mut state = State::new();
+        let mut given = Vec::new();
+        for (input, tensor) in graph.inputs.iter().zip(&inputs) {
+            match input.role {
+                Role::State => state.insert(&input.name, tensor.clone()),
+                Role::Batch | Role::Scalar => given.push((input.name.as_str(), tensor)),
+            }
+        }
+        let mut results = program.run(&given, &mut state).unwrap();
+        results.extend(graph.updates.iter().map(|u| state.get(&graph.inputs[u.0].name).unwrap().clone()));
+        for (i, (result, expected)) in results.iter().zip(&expected).enumerate() {
+            let largest = expected.data.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+            for (j, (got, want)) in result.to_f64s().iter().zip(&expected.data).enumerate() {
+                assert!(
+                    (got - want).abs() <= 2e-5 * largest + 1e-5 * want.abs() || got == want,
+                    "{threads} threads, trace {trace}: result {i} element {j}: got {got}, expected {want}\n{graph}\n{}",
+                    program.explain()
+                );
+            }
+        }
+        if !trace {
+            match &first {
+                None => first = Some(results),
+                Some(first) => assert!(first == &results, "bits differ at {threads} threads"),
+            }
+        }
+    }
+}
+
+/// Loss, and one step of gradient descent on everything whose name begins with `w`.
+fn descent<'g>(b: &'g Builder, loss: Value<'g>, weights: &[Value<'g>]) -> Graph {
+    let gradients = grad(loss, weights).unwrap();
+    let updates: Vec<_> = weights.iter().zip(gradients).map(|(&w, g)| (w, w - g * 0.1)).collect();
+    b.finish(&[("loss", loss)], &updates).unwrap()
+}
+
+fn conv_net(batch: usize, same: bool, bias: bool) -> Graph {
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [batch, 9, 10, 3], DType::U8).cast(DType::F32) * (1.0 / 255.0);
+    let y = b.input("y", Role::Batch, [batch], DType::I32);
+    let k1 = b.input("w1", Role::State, [3, 3, 3, 8], DType::F32);
+    let k2 = b.input("w2", Role::State, [3, 3, 8, 20], DType::F32);
+    let b1 = b.input("w3", Role::State, [8], DType::F32);
+    let b2 = b.input("w4", Role::State, [20], DType::F32);
+    let padding = if same { [[1, 1], [1, 1]] } else { [[0, 0], [0, 0]] };
+    let conv = Conv { padding, ..Conv::default() };
+    let window = Window { size: [2, 2], stride: [2, 2], padding: [[0, 0], [0, 0]] };
+    let h = op::relu(if bias { x.conv(k1, conv) + b1 } else { x.conv(k1, conv) }).max_pool(window);
+    let h = op::relu(if bias { h.conv(k2, conv) + b2 } else { h.conv(k2, conv) });
+    let h = if same { h.max_pool(window) } else { h };
+    let features = h.shape().elements() / batch;
+    let w = b.input("w5", Role::State, [features, 3], DType::F32);
+    let logits = h.reshape([batch, features]).matmul(w);
+    let one_hot =
+        y.expand(1).broadcast_to([batch, 3]).equal(b.iota(1, [batch, 3], DType::I32)).cast(DType::F32);
+    let loss = ((logits - one_hot) * (logits - one_hot)).sum_all() * (1.0 / batch as f64);
+    let weights = if bias { vec![k1, k2, b1, b2, w] } else { vec![k1, k2, w] };
+    descent(&b, loss, &weights)
+}
+
+#[test]
+fn convolution_bias_relu_pool_and_back() {
+    for batch in [1, 3, 8, 17] {
+        for same in [false, true] {
+            for bias in [false, true] {
+                check(&conv_net(batch, same, bias));
+            }
+        }
+    }
+}
+
+#[test]
+fn conv_relu_pool_is_one_kernel_forward_and_backward() {
+    let graph = conv_net(8, true, true);
+    let plan = Cpu::new(1).compile(&graph, &Options::default()).unwrap().explain();
+    assert_eq!(plan.matches("= conv+relu+max_pool(").count(), 2, "{plan}");
+    assert_eq!(plan.matches("= conv+relu+max_pool gradient(").count(), 2, "{plan}");
+    assert_eq!(plan.matches("region of").count(), 1, "{plan}");
+    assert!(!plan.contains("copied into the state"), "{plan}");
+}
+
+#[test]
+fn batch_normalization_and_residuals() {
+    for batch in [2, 8, 19] {
+        let b = Builder::new();
+        let x = b.input("x", Role::Batch, [batch, 6, 6, 4], DType::F32);
+        let conv = Conv { padding: [[1, 1], [1, 1]], ..Conv::default() };
+        let mut weights = Vec::new();
+        let mut updates = Vec::new();
+        let mut h = x;
+        for i in 0..3 {
+            let k = b.input(&format!("w{i}"), Role::State, [3, 3, 4, 4], DType::F32);
+            let gain = b.input(&format!("w gain {i}"), Role::State, [4], DType::F32);
+            let moving = b.input(&format!("moving {i}"), Role::State, [4], DType::F32);
+            weights.extend([k, gain]);
+            let y = h.conv(k, conv);
+            let mean = y.mean(&[0, 1, 2]);
+            let centred = y - mean;
+            let variance = (centred * centred).mean(&[0, 1, 2]);
+            updates.push((moving, moving * 0.9 + mean * 0.1));
+            let y = centred * (variance + 1e-3).rsqrt() * gain;
+            h = op::relu(if i == 1 { y + h } else { y });
+        }
+        let loss = (h * h).mean_all();
+        let gradients = grad(loss, &weights).unwrap();
+        updates.extend(weights.iter().zip(gradients).map(|(&w, g)| (w, w - g * 0.1)));
+        check(&b.finish(&[("loss", loss), ("maps", h)], &updates).unwrap());
+    }
+}
+
+#[test]
+fn everything_else_agrees_too() {
+    for batch in [1, 4, 11] {
+        let b = Builder::new();
+        let x = b.input("x", Role::Batch, [batch, 5, 6], DType::F32);
+        let labels = b.input("labels", Role::Batch, [batch], DType::I32);
+        let table = b.input("w table", Role::State, [3, 6], DType::F32);
+        let w = b.input("w", Role::State, [6, 7], DType::F32);
+        let rate = b.input("rate", Role::Scalar, [], DType::F32);
+        let key = b.input("key", Role::Scalar, [2], DType::I32);
+        let embedded = table.take(labels); // (batch, 6)
+        let h = x + embedded.expand(1) * rate;
+        let h = h.matmul(w); // (batch, 5, 7)
+        let h = (h.tanh() + h.exp().log() + (h * h + 1.0).rsqrt()) * h.sin().cos().abs();
+        let kept = b.random(key, [batch, 5, 7]).less(0.7).cast(DType::F32);
+        let h = h * kept;
+        let scores = h.matmul(h.transpose(&[0, 2, 1])); // (batch, 5, 5)
+        let h = scores.matmul(h).slice(1, 1, 4).pad(&[0, 1, 0], &[0, 0, 2], 0.5).reverse(&[1]);
+        let joined = b.concat(&[h, h * 2.0], 2);
+        let most = joined.reduce_max(&[1]);
+        let shares = (most - most.reduce_max(&[1]).expand(1)).exp();
+        let shares = shares / shares.sum(&[1]).expand(1);
+        let loss = (shares * shares).sum_all() * (1.0 / batch as f64) + joined.erf().mean_all();
+        let norm = (w * w).sum_all().sqrt();
+        let weights = [table, w];
+        let gradients = grad(loss * norm, &weights).unwrap();
+        let total = gradients.iter().map(|g| (*g * *g).sum_all()).reduce(|a, c| a + c).unwrap();
+        let updates: Vec<_> =
+            weights.iter().zip(&gradients).map(|(&w, &g)| (w, w - g * 0.1 / total.sqrt().max(1.0))).collect();
+        let picked = most.argmax(1);
+        let graph = b
+            .finish(
+                &[("loss", loss), ("most", most), ("picked", picked), ("mean", x.mean(&[0])), ("x", x)],
+                &updates,
+            )
+            .unwrap();
+        check(&graph);
+    }
+}
+
+#[test]
+fn pools_agree() {
+    for padding in [[[0, 0], [0, 0]], [[0, 1], [1, 0]]] {
+        let b = Builder::new();
+        let x = b.input("x", Role::Batch, [5, 7, 6, 3], DType::F32);
+        let window = Window { size: [3, 2], stride: [2, 2], padding };
+        let most = x.max_pool(window);
+        let sums = x.sum_pool(window);
+        let loss = (most * most * most).sum_all() + (sums * sums).sum_all();
+        let gradient = grad(loss, &[x]).unwrap()[0];
+        check(&b.finish(&[("most", most), ("sums", sums), ("gradient", gradient)], &[]).unwrap());
+    }
+}
+
+#[test]
+fn large_weights_get_passes_of_their_own() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [12, 600], DType::F32);
+    let w1 = b.input("w1", Role::State, [600, 500], DType::F32);
+    let w2 = b.input("w2", Role::State, [500, 4], DType::F32);
+    let h = op::relu(x.matmul(w1));
+    let y = h.matmul(w2);
+    let loss = (y * y).mean_all();
+    let graph = descent(&b, loss, &[w1, w2]);
+    let plan = Cpu::new(1).compile(&graph, &Options::default()).unwrap().explain();
+    assert!(plan.contains("parts"), "{plan}");
+    check(&graph);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_changes_nothing_and_the_trace_names_the_first_bad_value() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [4, 3], DType::F32);
+    let w = b.input("w", Role::State, [3, 2], DType::F32);
+    let y = b.scope("dense_1", || x.matmul(w));
+    let loss = b.scope("loss", || (y.log() * y).mean_all());
+    let graph = descent(&b, loss, &[w]);
+    let device = Cpu::new(2);
+    let mut state: State = [("w", Tensor::new([3, 2], vec![-1.0f32; 6]).unwrap())].into_iter().collect();
+    let before = state.clone();
+    let x = Tensor::new([4, 3], vec![1.0f32; 12]).unwrap();
+    let guarded = Options { guard: Some("loss".into()), trace: false };
+    let error = device.compile(&graph, &guarded).unwrap().run(&[("x", &x)], &mut state).unwrap_err();
+    assert!(matches!(&error, Error::NotFinite { output, .. } if output == "loss"), "{error}");
+    assert!(state == before);
+    let traced = Options { guard: None, trace: true };
+    let error = device.compile(&graph, &traced).unwrap().run(&[("x", &x)], &mut state.clone()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "first bad value: value of [4, 2] from log in \"loss\" (8 of 8 elements are not finite)"
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [4, 3], DType::F32);
+    let w = b.input("w", Role::State, [3], DType::F32);
+    let graph = b.finish(&[("y", x * w)], &[]).unwrap();
+    let mut program = Cpu::new(1).compile(&graph, &Options::default()).unwrap();
+    let mut state = State::new();
+    let x = Tensor::new([4, 3], vec![1.0f32; 12]).unwrap();
+    let error = program.run(&[("x", &x)], &mut state).unwrap_err();
+    assert_eq!(error.to_string(), "the program needs \"w\", which was not given");
+    state.insert("w", Tensor::new([2], vec![1.0f32; 2]).unwrap());
+    let error = program.run(&[("x", &x)], &mut state).unwrap_err();
+    assert_eq!(error.to_string(), "w: expected f32 [3], found f32 [2]");
+}
