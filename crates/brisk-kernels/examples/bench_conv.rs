@@ -122,8 +122,10 @@ fn peak() -> f64 {
 }
 
 fn bench(name: &str, c: &Conv2d, n: usize, peak: f64) {
-    let (x, w, dy, bias) = (noise(n * c.in_len()), noise(c.kernel_len()), noise(n * c.out_len()), noise(c.out_c));
-    let (mut y, mut dw, mut dx) = (vec![0.0; n * c.out_len()], vec![0.0; c.kernel_len()], vec![0.0; n * c.in_len()]);
+    let (x, w, dy, bias) =
+        (noise(n * c.in_len()), noise(c.kernel_len()), noise(n * c.out_len()), noise(c.out_c));
+    let (mut y, mut dw, mut dx) =
+        (vec![0.0; n * c.out_len()], vec![0.0; c.kernel_len()], vec![0.0; n * c.in_len()]);
     let mut packed = vec![0.0; c.pack_len()];
     let mut packed_t = vec![0.0; c.pack_transposed_len()];
     c.pack(&w, &mut packed);
@@ -138,7 +140,12 @@ fn bench(name: &str, c: &Conv2d, n: usize, peak: f64) {
     let forward = time(|| c.forward(n, &x, &packed, Some(&bias), true, black_box(&mut y), &mut scratch));
     let kernel = time(|| c.grad_kernel(n, &x, &dy, black_box(&mut dw), &mut scratch));
     let input = time(|| c.grad_input(n, &dy, &packed_t, black_box(&mut dx), &mut scratch));
-    println!("{name:34} forward {}   grad_kernel {}   grad_input {}", report(forward), report(kernel), report(input));
+    println!(
+        "{name:34} forward {}   grad_kernel {}   grad_input {}",
+        report(forward),
+        report(kernel),
+        report(input)
+    );
 }
 
 fn bench_pooled(name: &str, c: &Conv2d, n: usize, with_dx: bool, peak: f64) -> f64 {
@@ -152,7 +159,8 @@ fn bench_pooled(name: &str, c: &Conv2d, n: usize, with_dx: bool, peak: f64) -> f
         stride: [2, 2],
         pad: [0, 0],
     };
-    let (x, w, dy, bias) = (noise(n * c.in_len()), noise(c.kernel_len()), noise(n * p.out_len()), vec![-0.5; c.out_c]);
+    let (x, w, dy, bias) =
+        (noise(n * c.in_len()), noise(c.kernel_len()), noise(n * p.out_len()), vec![-0.5; c.out_c]);
     let (mut y, mut index) = (vec![0.0; dy.len()], vec![0; dy.len()]);
     let (mut acc, mut db, mut dx) = (vec![0.0; c.kernel_len()], vec![0.0; c.out_c], vec![0.0; x.len()]);
     let (mut packed, mut wt) = (vec![0.0; c.pack_len()], vec![0.0; c.kernel_len()]);
@@ -186,14 +194,19 @@ fn bench_pooled(name: &str, c: &Conv2d, n: usize, with_dx: bool, peak: f64) -> f
 fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
     let peak = peak();
-    println!("level {:?}, peak (fused multiply-adds in registers) {peak:.1} GFLOP/s\n", brisk_kernels::simd::level());
+    println!(
+        "level {:?}, peak (fused multiply-adds in registers) {peak:.1} GFLOP/s\n",
+        brisk_kernels::simd::level()
+    );
     for n in [1, 4] {
         let name = format!("article, {n} images a call");
         if !name.contains(&filter) {
             continue;
         }
-        let first = bench_pooled(&format!("{name}: 32x32x3 -> 32"), &square(32, 3, 32, 3, 1, 0), n, false, peak);
-        let second = bench_pooled(&format!("{name}: 15x15x32 -> 64"), &square(15, 32, 64, 3, 1, 0), n, true, peak);
+        let first =
+            bench_pooled(&format!("{name}: 32x32x3 -> 32"), &square(32, 3, 32, 3, 1, 0), n, false, peak);
+        let second =
+            bench_pooled(&format!("{name}: 15x15x32 -> 64"), &square(15, 32, 64, 3, 1, 0), n, true, peak);
         println!("{name}: {:.1} us for both blocks, forward and backward\n", first + second);
     }
     for (name, c, n) in [

@@ -29,11 +29,16 @@ pub(crate) mod tests;
 
 use depthwise::DepthGrad;
 use std::ops::Range;
-use tile::{Block, GradBlock};
+use tile::{Block, CopyColumns, GradBlock};
 use vector::{dispatch, lanes};
 
-/// Pixels whose gradient is packed at a time for the kernel gradient: their panel and the run positions stay in L1.
-const GRAD_PIXELS: usize = 256;
+/// Pixels taken at a time for the kernel gradient: a tile's gradient panel and run positions stay in L1.
+const GRAD_PIXELS: usize = 192;
+
+/// Positions of a run that are copied at a time for the kernel gradient, and the row that holds them: an odd number of
+/// cache lines, so that the pixels spread over all sets of L1 whatever the number of channels.
+const GRAD_COLUMNS: usize = 96;
+const GRAD_ROW: usize = 112;
 
 /// A two-dimensional convolution: sizes only. Bottom and right padding follow from the output's size.
 ///
@@ -192,7 +197,9 @@ impl Conv2d {
         assert!(self.stride[0] > 0 && self.stride[1] > 0, "stride must be at least 1");
         assert!(self.dilation[0] > 0 && self.dilation[1] > 0, "dilation must be at least 1");
         assert!(
-            self.groups > 0 && self.in_c.is_multiple_of(self.groups) && self.out_c.is_multiple_of(self.groups),
+            self.groups > 0
+                && self.in_c.is_multiple_of(self.groups)
+                && self.out_c.is_multiple_of(self.groups),
             "{} groups do not divide {} input and {} output channels",
             self.groups,
             self.in_c,
@@ -274,7 +281,11 @@ impl Conv2d {
     fn region(&self) -> Region {
         let size = [0, 1].map(|a| {
             let out = [self.out_h, self.out_w][a];
-            if out == 0 { 0 } else { (out - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a] + 1 }
+            if out == 0 {
+                0
+            } else {
+                (out - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a] + 1
+            }
         });
         Region { before: self.pad.map(|p| p as isize), size }
     }
@@ -303,7 +314,14 @@ impl Conv2d {
             Some(tap) => {
                 let count = (k - tap).div_ceil(index_step);
                 let last = tap + (count - 1) * index_step;
-                Phase { count, first: reach(last).div_euclid(s as isize), step: d / g, last, index_step, grid }
+                Phase {
+                    count,
+                    first: reach(last).div_euclid(s as isize),
+                    step: d / g,
+                    last,
+                    index_step,
+                    grid,
+                }
             }
         }
     }
@@ -569,7 +587,7 @@ impl Conv2d {
         } else {
             self.grad_kernel_chunk(n) * region.pixels() * self.in_c
         };
-        padded + GRAD_PIXELS * self.cout().next_multiple_of(lanes())
+        padded + GRAD_PIXELS * (GRAD_ROW + self.cout().next_multiple_of(lanes()))
     }
 
     /// `dw += x^T · dy`: adds to `dw [kh, kw, in_c / groups, out_c]` the gradient of
@@ -620,6 +638,7 @@ impl Conv2d {
         let region = self.region();
         let chunk = self.grad_kernel_chunk(n);
         let (panel, scratch) = scratch.split_at_mut(GRAD_PIXELS * self.cout().next_multiple_of(lanes()));
+        let (columns, scratch) = scratch.split_at_mut(GRAD_PIXELS * GRAD_ROW);
         let mut base = [0usize; GRAD_PIXELS];
         for start in (0..n).step_by(chunk) {
             let count = chunk.min(n - start);
@@ -633,7 +652,8 @@ impl Conv2d {
                 let pixels = GRAD_PIXELS.min(count * map - first);
                 for (i, base) in base[..pixels].iter_mut().enumerate() {
                     let (image, at) = ((first + i) / map, (first + i) % map);
-                    *base = image * source.image + at / self.out_w * src_step[0] + at % self.out_w * src_step[1];
+                    *base =
+                        image * source.image + at / self.out_w * src_step[0] + at % self.out_w * src_step[1];
                 }
                 let dy = &dy[first * self.out_c..][..pixels * self.out_c];
                 if self.is_depthwise() {
@@ -653,13 +673,23 @@ impl Conv2d {
                     continue;
                 }
                 for group in 0..self.groups {
-                    self.grad_kernel_block(&rows, &source, &runs, &base[..pixels], group, dy, dw, panel);
+                    self.grad_kernel_group(
+                        &rows,
+                        &source,
+                        &runs,
+                        &base[..pixels],
+                        group,
+                        dy,
+                        dw,
+                        panel,
+                        columns,
+                    );
                 }
             }
         }
     }
 
-    fn grad_kernel_block(
+    fn grad_kernel_group(
         &self,
         rows: &Range<usize>,
         source: &Source,
@@ -669,31 +699,47 @@ impl Conv2d {
         dy: &[f32],
         dw: &mut [f32],
         panel: &mut [f32],
+        columns: &mut [f32],
     ) {
-        let lanes = lanes();
+        let (lanes, pixels) = (lanes(), base.len());
         for (start, width) in blocks(self.cout(), lanes) {
-            let channel = group * self.cout() + start;
-            let padded = block_row(width, lanes);
-            let panel = &mut panel[..base.len() * padded];
+            let (channel, padded) = (group * self.cout() + start, block_row(width, lanes));
+            let panel = &mut panel[start * pixels..][..pixels * padded];
             for (to, from) in panel.chunks_exact_mut(padded).zip(dy.chunks_exact(self.out_c)) {
                 to[..width].copy_from_slice(&from[channel..channel + width]);
                 to[width..].fill(0.0);
             }
-            let kernel = GradBlock {
-                // SAFETY: the group's first channel is inside the source.
-                src: unsafe { source.ptr.add(group * self.cin()) },
-                base: base.as_ptr(),
-                pixels: base.len(),
-                runs: *runs,
-                dy: panel.as_ptr(),
-                dw: dw[channel..].as_mut_ptr(),
-                dw_row: self.out_c,
-                rows: [rows.start, rows.end],
-                width,
-            };
-            // SAFETY: `source` covers every tap of the pixels in `base`; the panel holds a padded row for each; `dw`
-            // has `rows` rows of out_c floats, of which `width` from `channel` on are written.
-            unsafe { dispatch(kernel) };
+        }
+        // Copying pays when several blocks of output channels read the copy.
+        let copies = self.cout() > 2 * lanes;
+        let columns = columns.as_mut_ptr();
+        for run in rows.start / runs.len..rows.end.div_ceil(runs.len) {
+            let (first, last) = (rows.start.max(run * runs.len), rows.end.min((run + 1) * runs.len));
+            for row in (first..last).step_by(if copies { GRAD_COLUMNS } else { runs.len }) {
+                let count = if copies { GRAD_COLUMNS.min(last - row) } else { last - row };
+                // SAFETY: the group's channels from position `row` of the run on are inside the source.
+                let src =
+                    unsafe { source.ptr.add(group * self.cin() + runs.offset(run) + row - run * runs.len) };
+                if copies {
+                    // SAFETY: `count` positions of the run follow below each pixel; the columns have a row for each.
+                    unsafe { dispatch(CopyColumns { src, base: base.as_ptr(), pixels, count, to: columns }) };
+                }
+                for (start, width) in blocks(self.cout(), lanes) {
+                    let kernel = GradBlock {
+                        src: if copies { columns } else { src },
+                        base: if copies { std::ptr::null() } else { base.as_ptr() },
+                        pixels,
+                        dy: panel[start * pixels..].as_ptr(),
+                        dw: dw[(row - rows.start) * self.out_c + group * self.cout() + start..].as_mut_ptr(),
+                        dw_row: self.out_c,
+                        count,
+                        width,
+                    };
+                    // SAFETY: `count` positions lie below each pixel or in its row of columns; the panel holds a padded
+                    // row for each pixel; `dw` has `count` rows of out_c floats, of which `width` are written.
+                    unsafe { dispatch(kernel) };
+                }
+            }
         }
     }
 
@@ -749,10 +795,18 @@ impl Conv2d {
         }
     }
 
-    fn grad_input_phases(&self, count: usize, region: &Region, source: &Source, packed: &[f32], dx: &mut [f32]) {
+    fn grad_input_phases(
+        &self,
+        count: usize,
+        region: &Region,
+        source: &Source,
+        packed: &[f32],
+        dx: &mut [f32],
+    ) {
         let depthwise = self.is_depthwise();
         let lanes = lanes();
-        let (groups, cin, cout) = if depthwise { (1, self.in_c, 1) } else { (self.groups, self.cin(), self.cout()) };
+        let (groups, cin, cout) =
+            if depthwise { (1, self.in_c, 1) } else { (self.groups, self.cin(), self.cout()) };
         let full = if depthwise { cin } else { 2 * lanes };
         // More stride than kernel leaves positions that no tap reaches.
         if (0..2).any(|a| (0..self.stride[a]).any(|p| self.phase(a, p).count == 0)) {
@@ -784,7 +838,13 @@ impl Conv2d {
                             src_image: source.image,
                             src_step: [source.row, self.out_c],
                             grid: [y.grid, x.grid],
-                            runs: self.runs([y.count, x.count], [y.step, x.step], source.row, self.out_c, cout),
+                            runs: self.runs(
+                                [y.count, x.count],
+                                [y.step, x.step],
+                                source.row,
+                                self.out_c,
+                                cout,
+                            ),
                             weights: weights[start * rows..].as_ptr(),
                             bias: std::ptr::null(),
                             relu: false,

@@ -90,7 +90,12 @@ impl Pool2d {
         for a in 0..2 {
             let (input, out) = ([self.in_h, self.in_w][a], [self.out_h, self.out_w][a]);
             assert!(self.window[a] > 0 && self.stride[a] > 0, "window and stride must be at least 1");
-            assert!(self.pad[a] < self.window[a], "padding {} must be less than the window {}", self.pad[a], self.window[a]);
+            assert!(
+                self.pad[a] < self.window[a],
+                "padding {} must be less than the window {}",
+                self.pad[a],
+                self.window[a]
+            );
             assert!(
                 out == 0 || (out - 1) * self.stride[a] < input + self.pad[a],
                 "{out} windows with stride {} and padding {} run out of {input} cells",
@@ -151,7 +156,9 @@ impl Pool2d {
             dx.fill(0.0);
         }
         // SAFETY: the lengths are those asserted, and `cells` keeps to the input.
-        unsafe { dispatch(MaxGrad { pool: self, n, dy: dy.as_ptr(), index: index.as_ptr(), dx: dx.as_mut_ptr() }) };
+        unsafe {
+            dispatch(MaxGrad { pool: self, n, dy: dy.as_ptr(), index: index.as_ptr(), dx: dx.as_mut_ptr() })
+        };
     }
 
     /// `y = mean` over the window, overwritten. `count_padding`: cells of the padding count as zeros; otherwise the

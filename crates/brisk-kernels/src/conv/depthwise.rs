@@ -35,7 +35,13 @@ impl DepthBlock {
     }
 
     #[inline(always)]
-    unsafe fn tile<V: Vector, const FULL: bool>(&self, src: &[*const f32; 4], dst: &[*mut f32; 4], live: usize, c: usize) {
+    unsafe fn tile<V: Vector, const FULL: bool>(
+        &self,
+        src: &[*const f32; 4],
+        dst: &[*mut f32; 4],
+        live: usize,
+        c: usize,
+    ) {
         let b = &self.0;
         let n = if FULL { V::LANES } else { b.width - c };
         // SAFETY: the caller's.

@@ -42,7 +42,10 @@ impl Conv2d {
         assert_eq!(pool.pad, [0, 0], "the pooling that rides on a convolution has no padding");
         for a in 0..2 {
             let (input, out) = ([pool.in_h, pool.in_w][a], [pool.out_h, pool.out_w][a]);
-            assert!(out > 0 && (out - 1) * pool.stride[a] + pool.window[a] <= input, "a window leaves its input");
+            assert!(
+                out > 0 && (out - 1) * pool.stride[a] + pool.window[a] <= input,
+                "a window leaves its input"
+            );
         }
         assert!(pool.window[0] * pool.window[1] <= 256, "a window of more than 256 cells");
     }
@@ -252,8 +255,9 @@ impl Conv2d {
     pub fn grad_pool_scratch(&self, pool: &Pool2d, n: usize) -> usize {
         self.check_pool(pool);
         let region = self.region();
-        let padded = if region.inside(self.in_h, self.in_w) { 0 } else { (n + 1) * region.pixels() * self.in_c };
-        let lists = (2 + 2 * PREPARED) * (n * pool.out_h * pool.out_w + 1);
+        let padded =
+            if region.inside(self.in_h, self.in_w) { 0 } else { (n + 1) * region.pixels() * self.in_c };
+        let lists = (2 + 2 * WIDEST) * (n * pool.out_h * pool.out_w + 1);
         let masks = 2 * pool.window[0] * pool.window[1] * pool.out_h * pool.out_w * self.mask_words();
         lists + masks + 1 + padded
     }
@@ -308,7 +312,7 @@ impl Conv2d {
         let region = self.region();
         let map = pool.out_h * pool.out_w;
         let (list, scratch) = scratch.split_at_mut(2 * (n * map + 1));
-        let (prepared, scratch) = scratch.split_at_mut(2 * PREPARED * (n * map + 1));
+        let (prepared, scratch) = scratch.split_at_mut(2 * WIDEST * (n * map + 1));
         let (mask, scratch) = scratch.split_at_mut(2 * cells * map * self.mask_words() + 1);
         let padded = if region.inside(self.in_h, self.in_w) { 0 } else { region.pixels() * self.in_c };
         let (inputs, padded_dx) = scratch.split_at_mut(n * padded);
@@ -319,6 +323,7 @@ impl Conv2d {
         for k in 0..cells {
             cell[k] = (k / pool.window[1] * pixel[0] + k % pool.window[1] * pixel[1]) as u32;
         }
+        assert!(cell.iter().all(|&c| c < 1 << 24), "a window over more than 2^24 floats");
         let common = Sparse {
             runs: self.forward_runs(&source),
             rows: self.rows(),
@@ -330,8 +335,6 @@ impl Conv2d {
             step: [pool.stride[0] * pixel[0], pool.stride[1] * pixel[1]],
             image: source.image,
             cell: cell.as_ptr(),
-            pixel: pixel.map(|p| p as u32),
-            window: pool.window,
             relu,
         };
         let kernel = SparseKernelGrad {
@@ -418,7 +421,8 @@ impl Winners {
             for row in 0..self.grid[0] {
                 // SAFETY: the caller covers every window's cells in the strip, and `width` channels of each output.
                 unsafe {
-                    let mut from = self.strip.add(image * self.strip_image + row * self.stride[0] * self.strip_row);
+                    let mut from =
+                        self.strip.add(image * self.strip_image + row * self.stride[0] * self.strip_row);
                     let mut out = image * self.out_image + row * self.out_row;
                     for _ in 0..self.grid[1] {
                         for c in (0..self.width).step_by(V::LANES) {
@@ -429,8 +433,10 @@ impl Winners {
                                     if ky + kx == 0 {
                                         continue;
                                     }
-                                    let x = V::load(from.add(ky * self.strip_row + kx * self.strip_pixel + c));
-                                    (best, at) = V::later_max(best, at, x, V::splat((ky * window[1] + kx) as f32));
+                                    let x =
+                                        V::load(from.add(ky * self.strip_row + kx * self.strip_pixel + c));
+                                    (best, at) =
+                                        V::later_max(best, at, x, V::splat((ky * window[1] + kx) as f32));
                                 }
                             }
                             let best = if self.relu { best.relu() } else { best };
@@ -461,29 +467,21 @@ struct Sparse {
     image: usize,
     /// Floats of the source from a window's first output to each of its cells.
     cell: *const u32,
-    /// Floats of the source between a window's cells, down and across.
-    pixel: [u32; 2],
-    window: [usize; 2],
     relu: bool,
 }
 
-/// Channels whose gradients are prepared at a time.
-const PREPARED: usize = 8;
+/// Lanes of the widest vector: room for what is prepared at a time.
+const WIDEST: usize = 16;
 
-/// Of one pooled pixel: for each channel of a block the winner's patch in the source, and the gradient there.
+/// Patches of the source, and for each the gradient of the output above it (the bits of an f32).
 #[derive(Clone, Copy)]
-#[repr(C, align(4))]
-struct Prepared {
-    at: [u32; PREPARED],
-    dz: [f32; PREPARED],
-}
-
-/// A patch of the source, and the gradient of the output above it.
-#[derive(Clone, Copy)]
-#[repr(C, align(4))]
-struct Survivor {
-    at: u32,
-    dz: f32,
+struct Patches {
+    first: *const u32,
+    /// From one to the next.
+    next: usize,
+    /// From a patch to its gradient.
+    dz: usize,
+    count: usize,
 }
 
 struct SparseKernelGrad {
@@ -493,8 +491,8 @@ struct SparseKernelGrad {
     y: *const f32,
     index: *const u8,
     dy: *const f32,
-    prepared: *mut Prepared,
-    list: *mut Survivor,
+    prepared: *mut u32,
+    list: *mut u32,
     acc: *mut f32,
     dbias: *mut f32,
 }
@@ -506,11 +504,11 @@ impl Kernel for SparseKernelGrad {
         for channel in 0..s.channels {
             // SAFETY: the caller's.
             unsafe {
-                if channel % PREPARED == 0 {
-                    self.prepare(channel);
+                if channel % V::LANES == 0 {
+                    self.prepare::<V>(channel);
                 }
-                let count = self.survivors::<V>(channel % PREPARED);
-                if count == 0 {
+                let list = self.survivors::<V>(channel % V::LANES);
+                if list.count == 0 {
                     continue;
                 }
                 let src = self.src.add(channel / s.cout * s.cin);
@@ -520,21 +518,21 @@ impl Kernel for SparseKernelGrad {
                 while run < runs {
                     let vectors = len.div_ceil(V::LANES);
                     run += match (runs - run, vectors) {
-                        (3.., 1) => self.piece::<V, 3, 1>(src, acc, count, run, 0),
-                        (3.., 2) => self.piece::<V, 3, 2>(src, acc, count, run, 0),
-                        (3.., 3) => self.piece::<V, 3, 3>(src, acc, count, run, 0),
-                        (3.., 4) => self.piece::<V, 3, 4>(src, acc, count, run, 0),
+                        (3.., 1) => self.piece::<V, 3, 1>(src, acc, list, run, 0),
+                        (3.., 2) => self.piece::<V, 3, 2>(src, acc, list, run, 0),
+                        (3.., 3) => self.piece::<V, 3, 3>(src, acc, list, run, 0),
+                        (3.., 4) => self.piece::<V, 3, 4>(src, acc, list, run, 0),
                         _ => {
                             let mut v = 0;
                             while v < vectors {
                                 let at = v * V::LANES;
                                 v += match vectors - v {
-                                    1 => self.columns::<V, 1>(src, acc, count, run, at),
-                                    2 => self.columns::<V, 2>(src, acc, count, run, at),
-                                    3 => self.columns::<V, 3>(src, acc, count, run, at),
-                                    4..8 => self.columns::<V, 4>(src, acc, count, run, at),
-                                    8..12 => self.columns::<V, 8>(src, acc, count, run, at),
-                                    _ => self.columns::<V, 12>(src, acc, count, run, at),
+                                    1 => self.columns::<V, 1>(src, acc, list, run, at),
+                                    2 => self.columns::<V, 2>(src, acc, list, run, at),
+                                    3 => self.columns::<V, 3>(src, acc, list, run, at),
+                                    4..8 => self.columns::<V, 4>(src, acc, list, run, at),
+                                    8..12 => self.columns::<V, 8>(src, acc, list, run, at),
+                                    _ => self.columns::<V, 12>(src, acc, list, run, at),
                                 };
                             }
                             1
@@ -547,83 +545,88 @@ impl Kernel for SparseKernelGrad {
 }
 
 impl SparseKernelGrad {
-    /// For the channels of a block: every pooled pixel's patch and surviving gradient (0 where relu stopped it), and the
-    /// bias gradient.
+    /// For a vector of channels: every pooled pixel's patch and surviving gradient (0 where relu stopped it), and the bias
+    /// gradient. A pixel takes two vectors: patches, then gradients.
     #[inline(always)]
-    unsafe fn prepare(&self, channel: usize) {
+    unsafe fn prepare<V: Vector>(&self, channel: usize) {
         let s = &self.common;
-        let width = PREPARED.min(s.channels - channel);
-        let mut sum = [0.0f32; PREPARED];
+        let width = V::LANES.min(s.channels - channel);
         let mut to = self.prepared;
         let mut p = channel;
-        for image in 0..self.n {
-            for row in 0..s.pooled[0] {
-                let mut base = (image * s.image + row * s.step[0]) as u32;
-                for _ in 0..s.pooled[1] {
-                    let (mut y, mut dz, mut cell) = ([0.0f32; PREPARED], [0.0f32; PREPARED], [0u8; PREPARED]);
-                    // SAFETY: `p` walks these channels of the pooled maps, `to` the prepared pixels.
-                    unsafe {
-                        if width == PREPARED {
-                            y = self.y.add(p).cast::<[f32; PREPARED]>().read_unaligned();
-                            dz = self.dy.add(p).cast::<[f32; PREPARED]>().read_unaligned();
-                            cell = self.index.add(p).cast::<[u8; PREPARED]>().read_unaligned();
-                        } else {
-                            for c in 0..width {
-                                (y[c], dz[c], cell[c]) = (*self.y.add(p + c), *self.dy.add(p + c), *self.index.add(p + c));
-                            }
+        // SAFETY: `p` walks these channels of the pooled maps, `to` the prepared pixels; these channels are the bias'.
+        unsafe {
+            let mut sum = V::zero();
+            for image in 0..self.n {
+                for row in 0..s.pooled[0] {
+                    let mut base = (image * s.image + row * s.step[0]) as u32;
+                    for _ in 0..s.pooled[1] {
+                        let mut dz = V::load_n(self.dy.add(p), width);
+                        if s.relu {
+                            dz = dz.where_positive(V::load_n(self.y.add(p), width));
                         }
-                        let out = &mut *to;
-                        if s.window[1] == 2 {
-                            for c in 0..PREPARED {
-                                let k = u32::from(cell[c]);
-                                out.at[c] = base + (k & 1) * s.pixel[1] + (k >> 1) * s.pixel[0];
+                        sum = sum.add(dz);
+                        let winner = V::load_bytes(self.index.add(p), width);
+                        let mut cell = V::zero();
+                        if s.cells == 4 {
+                            for k in 1..4 {
+                                cell = cell.add(
+                                    V::splat(*s.cell.add(k) as f32).where_equal(winner, V::splat(k as f32)),
+                                );
                             }
                         } else {
-                            for c in 0..PREPARED {
-                                out.at[c] = base + *s.cell.add(usize::from(cell[c]));
+                            for k in 1..s.cells {
+                                cell = cell.add(
+                                    V::splat(*s.cell.add(k) as f32).where_equal(winner, V::splat(k as f32)),
+                                );
                             }
                         }
-                        for c in 0..PREPARED {
-                            let v = if s.relu && y[c] <= 0.0 { 0.0 } else { dz[c] };
-                            out.dz[c] = v;
-                            sum[c] += v;
-                        }
-                        to = to.add(1);
+                        cell.store_offsets(base, to);
+                        dz.store(to.add(V::LANES).cast());
+                        to = to.add(2 * V::LANES);
+                        p += s.channels;
+                        base += s.step[1] as u32;
                     }
-                    p += s.channels;
-                    base += s.step[1] as u32;
                 }
             }
-        }
-        for c in 0..width {
-            // SAFETY: these channels are the bias'.
-            unsafe { *self.dbias.add(channel + c) += sum[c] };
+            let dbias = self.dbias.add(channel);
+            V::load_n(dbias, width).add(sum).store_n(dbias, width);
         }
     }
 
-    /// Lists a prepared channel's patches. Zeros are dropped where that costs less than walking them.
+    /// A prepared channel's patches. Zeros are dropped where that costs less than walking them.
     #[inline(always)]
-    unsafe fn survivors<V: Vector>(&self, c: usize) -> usize {
+    unsafe fn survivors<V: Vector>(&self, lane: usize) -> Patches {
         let pixels = self.n * self.common.pooled[0] * self.common.pooled[1];
-        let drop = self.common.rows > 8 * V::LANES;
-        let mut count = 0;
-        for p in 0..pixels {
-            // SAFETY: these pixels are prepared; one slot of the list lies beyond `count`.
-            unsafe {
-                let from = &*self.prepared.add(p);
-                let dz = from.dz[c];
-                *self.list.add(count) = Survivor { at: from.at[c], dz };
-                count += usize::from(!drop | (dz.to_bits() != 0));
+        // SAFETY: these pixels are prepared; one slot of the list lies beyond `count`.
+        unsafe {
+            let from = self.prepared.add(lane);
+            if self.common.rows <= 8 * V::LANES {
+                return Patches { first: from, next: 2 * V::LANES, dz: V::LANES, count: pixels };
             }
+            let mut count = 0;
+            for p in 0..pixels {
+                let at = *from.add(p * 2 * V::LANES);
+                let dz = *from.add(p * 2 * V::LANES + V::LANES);
+                *self.list.add(2 * count) = at;
+                *self.list.add(2 * count + 1) = dz;
+                count += usize::from(dz != 0);
+            }
+            Patches { first: self.list, next: 2, dz: 1, count }
         }
-        count
     }
 
     /// `C` vectors of one run; answers `C`.
     #[inline(always)]
-    unsafe fn columns<V: Vector, const C: usize>(&self, src: *const f32, acc: *mut f32, count: usize, run: usize, k: usize) -> usize {
+    unsafe fn columns<V: Vector, const C: usize>(
+        &self,
+        src: *const f32,
+        acc: *mut f32,
+        list: Patches,
+        run: usize,
+        k: usize,
+    ) -> usize {
         // SAFETY: the caller's.
-        unsafe { self.piece::<V, 1, C>(src, acc, count, run, k) };
+        unsafe { self.piece::<V, 1, C>(src, acc, list, run, k) };
         C
     }
 
@@ -633,7 +636,7 @@ impl SparseKernelGrad {
         &self,
         src: *const f32,
         acc: *mut f32,
-        count: usize,
+        list: Patches,
         run: usize,
         k: usize,
     ) -> usize {
@@ -643,13 +646,14 @@ impl SparseKernelGrad {
         unsafe {
             let mut sum = [[V::zero(); C]; R];
             let mut from = [src; R];
+            let mut patch = list.first;
             for r in 0..R {
                 from[r] = src.add(s.runs.offset(run + r) + k);
             }
             if last == V::LANES {
-                for i in 0..count {
-                    let Survivor { at, dz } = *self.list.add(i);
-                    let dz = V::splat(dz);
+                for _ in 0..list.count {
+                    let (at, dz) = (*patch, V::splat(f32::from_bits(*patch.add(list.dz))));
+                    patch = patch.wrapping_add(list.next);
                     for r in 0..R {
                         let x = from[r].add(at as usize);
                         for c in 0..C {
@@ -658,9 +662,9 @@ impl SparseKernelGrad {
                     }
                 }
             } else {
-                for i in 0..count {
-                    let Survivor { at, dz } = *self.list.add(i);
-                    let dz = V::splat(dz);
+                for _ in 0..list.count {
+                    let (at, dz) = (*patch, V::splat(f32::from_bits(*patch.add(list.dz))));
+                    patch = patch.wrapping_add(list.next);
                     for r in 0..R {
                         let x = from[r].add(at as usize);
                         for c in 0..C - 1 {
@@ -738,10 +742,14 @@ impl SparseInputGrad {
                         for word in 0..words {
                             let mut bits = 0;
                             for c in (word * 64..s.cout.min(word * 64 + 64)).step_by(V::LANES) {
-                                let (at, n) = (p * s.channels + group * s.cout + c, (s.cout - c).min(V::LANES));
+                                let (at, n) =
+                                    (p * s.channels + group * s.cout + c, (s.cout - c).min(V::LANES));
                                 let winner = V::load_bytes(self.index.add(at), n);
                                 let y = if s.relu { V::load_n(self.y.add(at), n) } else { k };
-                                let some = winner.equal_bits(k, y, s.relu) & ((1 << n) - 1);
+                                let mut some = winner.equal_bits(k, y, s.relu);
+                                if n < V::LANES {
+                                    some &= (1 << n) - 1;
+                                }
                                 bits |= some << (c % 64);
                             }
                             *mask.add((cell * groups + group) * words + word) = bits;

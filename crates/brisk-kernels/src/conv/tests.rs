@@ -62,7 +62,8 @@ fn each_product(c: &Conv2d, n: usize, mut f: impl FnMut(usize, usize, usize)) {
 }
 
 fn forward_reference(c: &Conv2d, n: usize, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f64> {
-    let mut y: Vec<f64> = (0..n * c.out_len()).map(|i| bias.map_or(0.0, |b| f64::from(b[i % c.out_c]))).collect();
+    let mut y: Vec<f64> =
+        (0..n * c.out_len()).map(|i| bias.map_or(0.0, |b| f64::from(b[i % c.out_c]))).collect();
     each_product(c, n, |xi, wi, yi| y[yi] += f64::from(x[xi]) * f64::from(w[wi]));
     y
 }
@@ -133,7 +134,8 @@ fn check_pooled(c: &Conv2d, p: &Pool2d, n: usize, relu: bool) {
         let mut want = vec![0.0f64; y.len()];
         for at in 0..y.len() {
             let (co, at_pixel) = (at % c.out_c, at / c.out_c);
-            let (ox, oy, i) = (at_pixel % p.out_w, at_pixel / p.out_w % p.out_h, at_pixel / p.out_w / p.out_h);
+            let (ox, oy, i) =
+                (at_pixel % p.out_w, at_pixel / p.out_w % p.out_h, at_pixel / p.out_w / p.out_h);
             let cell = |k: usize| {
                 let (ky, kx) = (k / p.window[1], k % p.window[1]);
                 ((i * c.out_h + oy * p.stride[0] + ky) * c.out_w + ox * p.stride[1] + kx) * c.out_c + co
@@ -181,11 +183,12 @@ fn any_conv() -> impl Strategy<Value = Conv2d> {
     ];
     let axis = || (1usize..=11, 1usize..=4, 1usize..=3, 1usize..=3, 0usize..=3, 0usize..=3);
     (axis(), axis(), channels).prop_map(|(y, x, (cin, cout, groups))| {
-        let fit = |(size, kernel, stride, dilation, before, after): (usize, usize, usize, usize, usize, usize)| {
-            let reach = (kernel - 1) * dilation + 1;
-            let size = size.max(reach.saturating_sub(before + after));
-            (size, (size + before + after - reach) / stride + 1, kernel, stride, dilation, before)
-        };
+        let fit =
+            |(size, kernel, stride, dilation, before, after): (usize, usize, usize, usize, usize, usize)| {
+                let reach = (kernel - 1) * dilation + 1;
+                let size = size.max(reach.saturating_sub(before + after));
+                (size, (size + before + after - reach) / stride + 1, kernel, stride, dilation, before)
+            };
         let (y, x) = (fit(y), fit(x));
         Conv2d {
             in_h: y.0,
@@ -258,7 +261,9 @@ fn halved(c: &Conv2d) -> Pool2d {
 
 #[test]
 fn the_articles_blocks() {
-    for (c, n) in [(square(32, 3, 32, 3, 1, 0), 2), (square(15, 32, 64, 3, 1, 0), 3), (square(28, 1, 32, 3, 1, 0), 1)] {
+    for (c, n) in
+        [(square(32, 3, 32, 3, 1, 0), 2), (square(15, 32, 64, 3, 1, 0), 3), (square(28, 1, 32, 3, 1, 0), 1)]
+    {
         check_pooled(&c, &halved(&c), n, true);
         check_conv(&c, n, true, true);
     }

@@ -1,8 +1,8 @@
 //! Register tiles of the dense passes.
 
-use super::Runs;
 use super::depthwise::DepthBlock;
 use super::vector::{Kernel, Vector};
+use super::{GRAD_ROW, Runs};
 
 /// Output pixels × one block of output channels.
 #[derive(Clone, Copy)]
@@ -130,7 +130,12 @@ impl Block {
 
     /// `M` pixels × `B` vectors of channels.
     #[inline(always)]
-    unsafe fn tile<V: Vector, const M: usize, const B: usize>(&self, src: &[*const f32], dst: &[*mut f32], live: usize) {
+    unsafe fn tile<V: Vector, const M: usize, const B: usize>(
+        &self,
+        src: &[*const f32],
+        dst: &[*mut f32],
+        live: usize,
+    ) {
         // SAFETY: the caller covers every run of every pixel, the weights, the bias and `width` channels of `dst`.
         unsafe {
             let mut start = [V::zero(); B];
@@ -197,19 +202,48 @@ impl Block {
     }
 }
 
-/// Kernel rows × one block of output channels, summed over pixels.
-pub(super) struct GradBlock {
+/// Copies `count` floats below each pixel into rows of [`GRAD_ROW`].
+pub(super) struct CopyColumns {
     pub(super) src: *const f32,
-    /// Offset of each pixel's first tap.
     pub(super) base: *const usize,
     pub(super) pixels: usize,
-    pub(super) runs: Runs,
+    pub(super) count: usize,
+    pub(super) to: *mut f32,
+}
+
+impl Kernel for CopyColumns {
+    #[inline(always)]
+    unsafe fn run<V: Vector, const M: usize>(self) {
+        for p in 0..self.pixels {
+            // SAFETY: the caller's.
+            unsafe {
+                let (from, to) = (self.src.add(*self.base.add(p)), self.to.add(p * GRAD_ROW));
+                let mut k = 0;
+                while k + V::LANES <= self.count {
+                    V::load(from.add(k)).store(to.add(k));
+                    k += V::LANES;
+                }
+                if k < self.count {
+                    V::load_part(from.add(k), self.count - k).store_part(to.add(k), self.count - k);
+                }
+            }
+        }
+    }
+}
+
+/// Kernel rows × one block of output channels, summed over pixels.
+pub(super) struct GradBlock {
+    /// First position below a pixel at offset 0.
+    pub(super) src: *const f32,
+    /// Offset of each pixel; null where pixels are [`GRAD_ROW`] apart.
+    pub(super) base: *const usize,
+    pub(super) pixels: usize,
     /// `[pixel][channel]`, channels padded to whole vectors.
     pub(super) dy: *const f32,
-    /// Row `rows[0]` of the kernel.
     pub(super) dw: *mut f32,
     pub(super) dw_row: usize,
-    pub(super) rows: [usize; 2],
+    /// Positions below each pixel, rows of `dw`.
+    pub(super) count: usize,
     pub(super) width: usize,
 }
 
@@ -218,10 +252,11 @@ impl Kernel for GradBlock {
     unsafe fn run<V: Vector, const M: usize>(self) {
         // SAFETY: the caller's.
         unsafe {
-            if self.width > V::LANES {
-                self.walk::<V, M, 2>();
-            } else {
-                self.walk::<V, M, 1>();
+            match (self.width > V::LANES, self.base.is_null()) {
+                (true, true) => self.walk::<V, M, 2, true>(),
+                (true, false) => self.walk::<V, M, 2, false>(),
+                (false, true) => self.walk::<V, M, 1, true>(),
+                (false, false) => self.walk::<V, M, 1, false>(),
             }
         }
     }
@@ -229,40 +264,38 @@ impl Kernel for GradBlock {
 
 impl GradBlock {
     #[inline(always)]
-    unsafe fn walk<V: Vector, const M: usize, const B: usize>(&self) {
-        let len = self.runs.len;
-        for run in self.rows[0] / len..self.rows[1].div_ceil(len) {
-            let first = run * len;
-            let mut k = self.rows[0].max(first);
-            let end = self.rows[1].min(first + len);
-            while k < end {
-                let at = self.runs.offset(run) + k - first;
-                // SAFETY: row k is in `rows`, and at least as many rows as the tile's are left in the run.
-                unsafe {
-                    let dw = self.dw.add((k - self.rows[0]) * self.dw_row);
-                    k += match end - k {
-                        m if m >= M => self.tile::<V, M, B>(at, dw),
-                        m if M > 6 && m >= 6 => self.tile::<V, 6, B>(at, dw),
-                        m if m >= 4 => self.tile::<V, 4, B>(at, dw),
-                        3 => self.tile::<V, 3, B>(at, dw),
-                        2 => self.tile::<V, 2, B>(at, dw),
-                        _ => self.tile::<V, 1, B>(at, dw),
-                    };
-                }
+    unsafe fn walk<V: Vector, const M: usize, const B: usize, const ROWS: bool>(&self) {
+        let mut k = 0;
+        while k < self.count {
+            // SAFETY: at least as many positions as the tile's are left.
+            unsafe {
+                k += match self.count - k {
+                    m if m >= M => self.tile::<V, M, B, ROWS>(k),
+                    m if M > 6 && m >= 6 => self.tile::<V, 6, B, ROWS>(k),
+                    m if m >= 4 => self.tile::<V, 4, B, ROWS>(k),
+                    3 => self.tile::<V, 3, B, ROWS>(k),
+                    2 => self.tile::<V, 2, B, ROWS>(k),
+                    _ => self.tile::<V, 1, B, ROWS>(k),
+                };
             }
         }
     }
 
-    /// `M` rows from offset `at` of a pixel × `B` vectors of channels; answers `M`.
+    /// `M` positions from `k` on × `B` vectors of channels; answers `M`.
     #[inline(always)]
-    unsafe fn tile<V: Vector, const M: usize, const B: usize>(&self, at: usize, dw: *mut f32) -> usize {
-        // SAFETY: the caller covers the run below every pixel, the panel, and `M` rows of `dw`.
+    unsafe fn tile<V: Vector, const M: usize, const B: usize, const ROWS: bool>(&self, k: usize) -> usize {
+        // SAFETY: the caller covers these positions below every pixel, the panel, and `M` rows of `dw`.
         unsafe {
+            let dw = self.dw.add(k * self.dw_row);
+            for m in 0..M {
+                // A large gradient lies beyond L2: ask for it while the tile is summed.
+                V::prefetch(dw.wrapping_add(m * self.dw_row));
+            }
             let mut acc = [[V::zero(); B]; M];
-            let src = self.src.add(at);
+            let src = self.src.add(k);
             let mut dy = self.dy;
             for p in 0..self.pixels {
-                let x = src.add(*self.base.add(p));
+                let x = src.add(if ROWS { p * GRAD_ROW } else { *self.base.add(p) });
                 let mut row = [V::zero(); B];
                 for b in 0..B {
                     row[b] = V::load(dy.add(b * V::LANES));

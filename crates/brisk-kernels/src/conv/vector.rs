@@ -29,12 +29,19 @@ pub(crate) trait Vector: Copy {
     unsafe fn later_max(best: Self, at: Self, x: Self, k: Self) -> (Self, Self);
     /// `self` where `a == b`, 0 elsewhere.
     unsafe fn where_equal(self, a: Self, b: Self) -> Self;
+    /// `self` where `a > 0`, 0 elsewhere.
+    unsafe fn where_positive(self, a: Self) -> Self;
+    /// Whole numbers below 2^24, each plus `base`.
+    unsafe fn store_offsets(self, base: u32, p: *mut u32);
     /// One bit for each lane where `self == k` and, if `relu`, also `y > 0`.
     unsafe fn equal_bits(self, k: Self, y: Self, relu: bool) -> u64;
     /// Whole numbers 0..=255 to and from bytes; `n <= LANES` of them.
     unsafe fn store_bytes(self, p: *mut u8, n: usize);
     unsafe fn load_bytes(p: *const u8, n: usize) -> Self;
 
+    /// Asks for the cache line at `p`, any address.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const f32) {}
     /// The first `min(n, LANES)` lanes.
     #[inline(always)]
     unsafe fn load_n(p: *const f32, n: usize) -> Self {
@@ -182,6 +189,14 @@ impl Vector for Plain {
         v
     }
     #[inline(always)]
+    unsafe fn where_positive(self, a: Self) -> Self {
+        self.zip(a, |v, a| if a > 0.0 { v } else { 0.0 })
+    }
+    #[inline(always)]
+    unsafe fn store_offsets(self, base: u32, p: *mut u32) {
+        unsafe { p.cast::<[u32; 4]>().write_unaligned(self.0.map(|v| base + v as u32)) }
+    }
+    #[inline(always)]
     unsafe fn equal_bits(self, k: Self, y: Self, relu: bool) -> u64 {
         let lane = |l: usize| u64::from(self.0[l] == k.0[l] && (!relu || y.0[l] > 0.0)) << l;
         lane(0) | lane(1) | lane(2) | lane(3)
@@ -243,6 +258,10 @@ mod x86 {
     impl Vector for Avx2 {
         const LANES: usize = 8;
         #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+        #[inline(always)]
         unsafe fn splat(x: f32) -> Self {
             Self(unsafe { _mm256_set1_ps(x) })
         }
@@ -293,10 +312,25 @@ mod x86 {
             Self(unsafe { _mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_EQ_OQ>(a.0, b.0)) })
         }
         #[inline(always)]
+        unsafe fn where_positive(self, a: Self) -> Self {
+            Self(unsafe { _mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_GT_OQ>(a.0, _mm256_setzero_ps())) })
+        }
+        #[inline(always)]
+        unsafe fn store_offsets(self, base: u32, p: *mut u32) {
+            unsafe {
+                let v = _mm256_add_epi32(_mm256_cvttps_epi32(self.0), _mm256_set1_epi32(base as i32));
+                _mm256_storeu_si256(p.cast(), v);
+            }
+        }
+        #[inline(always)]
         unsafe fn equal_bits(self, k: Self, y: Self, relu: bool) -> u64 {
             unsafe {
                 let equal = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, k.0));
-                let alive = if relu { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(y.0, _mm256_setzero_ps())) } else { 255 };
+                let alive = if relu {
+                    _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(y.0, _mm256_setzero_ps()))
+                } else {
+                    255
+                };
                 u64::from((equal & alive) as u32)
             }
         }
@@ -336,6 +370,10 @@ mod x86 {
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Vector for Avx512 {
         const LANES: usize = 16;
+        #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self {
             Self(unsafe { _mm512_set1_ps(x) })
@@ -385,10 +423,24 @@ mod x86 {
             Self(unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a.0, b.0), self.0) })
         }
         #[inline(always)]
+        unsafe fn where_positive(self, a: Self) -> Self {
+            Self(unsafe {
+                _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a.0, _mm512_setzero_ps()), self.0)
+            })
+        }
+        #[inline(always)]
+        unsafe fn store_offsets(self, base: u32, p: *mut u32) {
+            unsafe {
+                let v = _mm512_add_epi32(_mm512_cvttps_epi32(self.0), _mm512_set1_epi32(base as i32));
+                _mm512_storeu_si512(p.cast(), v);
+            }
+        }
+        #[inline(always)]
         unsafe fn equal_bits(self, k: Self, y: Self, relu: bool) -> u64 {
             unsafe {
                 let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, k.0);
-                let alive = if relu { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(y.0, _mm512_setzero_ps()) } else { !0 };
+                let alive =
+                    if relu { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(y.0, _mm512_setzero_ps()) } else { !0 };
                 u64::from(equal & alive)
             }
         }
