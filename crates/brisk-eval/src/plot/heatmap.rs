@@ -4,7 +4,7 @@ use crate::metrics::ConfusionMatrix;
 /// Beyond this many classes the cells are too small for their counts.
 const MAX_WRITTEN: usize = 20;
 /// Beyond this many classes the rows and columns are too small for their names.
-const MAX_NAMED: usize = 40;
+const MAX_NAMED: usize = 35;
 
 /// A confusion matrix as a heat map: what was right in blue, mistakes in orange, deeper for a larger share of the true class.
 ///
@@ -41,12 +41,15 @@ impl<'a> ConfusionChart<'a> {
     fn draw(&self, style: Option<&str>) -> String {
         let n = self.matrix.classes();
         let named = n <= MAX_NAMED;
+        let small = if n > MAX_WRITTEN { " small" } else { "" };
         let longest = self.labels.iter().map(|l| width_of(&shorten(l, 14))).fold(0.0, f64::max);
         let margin = if named { longest + 14.0 } else { 12.0 };
         let cell = (560.0 / n.max(1) as f64).clamp(4.0, 52.0);
         let (left, top) = (margin + 20.0, margin * 0.72 + 26.0);
-        let (width, height) =
-            ((left + cell * n as f64 + 24.0).max(220.0), (top + cell * n as f64 + 10.0).max(80.0));
+        let (width, height) = (
+            (left + cell * n as f64 + (margin * 0.72 - cell / 2.0).max(12.0)).max(220.0),
+            (top + cell * n as f64 + 10.0).max(80.0),
+        );
         let mut svg = Svg::open(width, height, "Confusion matrix", &self.describe(), style);
         if n == 0 {
             svg.label(width / 2.0, height / 2.0, "m dim", "no classes");
@@ -61,10 +64,10 @@ impl<'a> ConfusionChart<'a> {
         for (i, label) in self.labels.iter().enumerate().filter(|_| named) {
             let at = (i as f64 + 0.5) * cell;
             let label = shorten(label, 14);
-            svg.label(left - 8.0, top + at + 4.0, "e", &label);
+            svg.label(left - 8.0, top + at + 4.0, &format!("e{small}"), &label);
             let (x, y) = (left + at - 2.0, top - 8.0);
             svg.put(format_args!(
-                r#"<text class="s" transform="translate({x:.1} {y:.1}) rotate(-45)">{}</text>"#,
+                r#"<text class="s{small}" transform="translate({x:.1} {y:.1}) rotate(-45)">{}</text>"#,
                 escape(&label)
             ));
         }
