@@ -30,7 +30,7 @@ pub fn describe() -> Vec<(&'static str, String)> {
         ("instruction sets", features.join(" ")),
         ("caches of a core", caches()),
         ("memory", memory()),
-        ("system", output("uname", &["-sr"])),
+        ("system", format!("{}, {}", std::env::consts::OS, std::env::consts::ARCH)),
     ]
 }
 
