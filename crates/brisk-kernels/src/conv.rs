@@ -131,7 +131,7 @@ impl Region {
         }
     }
 
-    /// The other way: adds nothing, overwrites the image `dx` with its part of `region`, and zeros what is not in it.
+    /// The other way: overwrites the image `dx` with its part of `region`, and zeros what is not in it.
     fn copy_back(&self, region: &[f32], h: usize, w: usize, c: usize, dx: &mut [f32]) {
         let left = self.before[1].max(0) as usize;
         let from = (-self.before[1]).max(0) as usize;
@@ -154,7 +154,9 @@ impl Region {
         }
         let image = self.pixels() * c;
         let out = &mut scratch[..count * image];
-        if image > 0 {
+        if h * w * c == 0 {
+            out.fill(0.0);
+        } else if image > 0 {
             for (x, out) in x.chunks_exact(h * w * c).zip(out.chunks_exact_mut(image)) {
                 self.copy(x, h, w, c, out);
             }

@@ -303,3 +303,10 @@ fn nan_is_not_swallowed() {
         assert!(y[0].is_nan() && index[0] == 3 && y[1..] == [1.0; 3]);
     });
 }
+
+#[test]
+fn empty_axes_are_no_trouble() {
+    check_conv(&Conv2d { in_h: 0, ..square(4, 2, 3, 3, 1, 2) }, 1, false, true);
+    check_conv(&square(4, 2, 3, 3, 1, 1), 0, false, true);
+    check_conv(&square(4, 0, 3, 3, 1, 1), 2, false, true);
+}
