@@ -3,13 +3,21 @@
 //! A [`Program`] is a list of [`Inst`]ructions over virtual registers, each standing for one value per element of an
 //! iteration space of up to [`MAX_DIMS`] dimensions. Running it over a range of the flat space takes a block of elements
 //! through all instructions before the next block, so that values in between stay in L1 and each operand is read and
-//! written once. All arithmetic is `f32`; `u8` and `i32` are converted at loads and stores (an `i32` beyond 2^24 is
+//! written once. A product with one use, in a sum, becomes a fused multiply-add. All arithmetic is `f32`; `u8` and `i32` are converted at loads and stores (an `i32` beyond 2^24 is
 //! rounded; stores truncate and saturate as Rust's `as` does).
 //!
 //! NaN: `Max`, `Min`, `Relu` and `Sign` give NaN for NaN; comparisons give 0 or 1, and 0 where either side is NaN.
 #![allow(unsafe_code)]
 
+use crate::simd::{self, Level};
 use std::ops::Range;
+
+mod exec;
+mod lower;
+#[cfg(test)]
+mod tests;
+
+use lower::Plan;
 
 /// The most dimensions that an iteration space has.
 pub const MAX_DIMS: usize = 5;
@@ -25,6 +33,16 @@ pub enum Elem {
     I32,
 }
 
+impl Elem {
+    /// Bytes in memory.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::F32 | Self::I32 => 4,
+        }
+    }
+}
+
 /// Which element of an operand belongs to flat index `i` of a space of `dims`, with `cols` the last of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
@@ -36,7 +54,8 @@ pub enum Access {
     Row,
     /// Element `i / cols`: one value for each row, such as a mean.
     PerRow,
-    /// Element `sum over d of index_d * stride_d`; strides of dimensions that the space lacks are ignored.
+    /// Element `sum over d of index_d * stride_d`; strides of dimensions that the space lacks are
+    /// ignored, none is negative (`movement::copy_strided` reverses).
     Strided([isize; MAX_DIMS]),
 }
 
@@ -262,26 +281,43 @@ pub enum Slice<'a> {
 }
 
 /// A checked list of instructions, ready to run any number of times.
+///
+/// `out = max(x + bias, 0)` over a `[2, 3]` space:
+/// ```
+/// use brisk_kernels::elementwise::{Access, Binary, Inst, Operand, Program, Slice, Unary};
+/// let operands = [Access::Contiguous, Access::Row, Access::Contiguous].map(Operand::f32);
+/// let program = Program::new(
+///     &[
+///         Inst::Load { operand: 0, dst: 0 },
+///         Inst::Load { operand: 1, dst: 1 },
+///         Inst::Binary { op: Binary::Add, a: 0, b: 1, dst: 2 },
+///         Inst::Unary { op: Unary::Relu, src: 2, dst: 2 },
+///         Inst::Store { src: 2, operand: 2 },
+///     ],
+///     &operands,
+/// )?;
+/// let (x, bias, mut out) = ([1., 2., 3., 4., 5., 6.], [0., -3., 1.], [0.; 6]);
+/// program.run_slices(&[2, 3], &mut [Slice::F32(&x), Slice::F32(&bias), Slice::F32Mut(&mut out)]);
+/// assert_eq!(out, [1., 0., 4., 4., 2., 7.]);
+/// # Ok::<(), brisk_kernels::elementwise::ProgramError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Program {
-    insts: Vec<Inst>,
     operands: Vec<Operand>,
     written: Vec<bool>,
+    /// Writes each result as early as it may if no two operands share memory.
+    fast: Plan,
+    /// Right even where an output is the same memory as an input.
+    shared: Plan,
 }
 
 impl Program {
     /// Checks `insts` against `operands` and prepares them. The only place that allocates.
     pub fn new(insts: &[Inst], operands: &[Operand]) -> Result<Self, ProgramError> {
-        let mut written = vec![false; operands.len()];
-        for i in insts {
-            if let Inst::Store { operand, .. }
-            | Inst::SumColumns { operand, .. }
-            | Inst::SumAll { operand, .. } = *i
-            {
-                written[operand as usize] = true;
-            }
-        }
-        Ok(Self { insts: insts.to_vec(), operands: operands.to_vec(), written })
+        let (values, written) = lower::check(insts, operands)?;
+        let fast = lower::lower(&values, operands, false)?;
+        let shared = lower::lower(&values, operands, true)?;
+        Ok(Self { operands: operands.to_vec(), written, fast, shared })
     }
 
     /// The operands that it was made for.
@@ -289,83 +325,71 @@ impl Program {
         &self.operands
     }
 
+    /// For each operand, whether the program writes it.
+    pub fn written(&self) -> &[bool] {
+        &self.written
+    }
+
     /// Runs the elements `range` of the flat iteration space of `dims`. The buffers are those of the whole space.
     ///
+    /// Results other than sums do not depend on how a space is cut into ranges.
     /// Panics if a buffer is too short for its access, or the range for the space.
     ///
     /// # Safety
-    /// - Each buffer is valid for reads of its `len` elements of its operand's type, and for writes if the program writes
-    ///   it; no one else writes what this reads, or touches what this writes, meanwhile. Two runs over disjoint ranges may
-    ///   go on at once if the program has no `SumColumns` or `SumAll` (or different buffers for them).
+    /// - Each buffer is aligned and valid for reads of its `len` elements of its operand's type, and for writes if the
+    ///   program writes it; no one else writes what this reads, or touches what this writes, meanwhile. Two runs over
+    ///   disjoint ranges may go on at once if the program has no `SumColumns` or `SumAll` (or has other buffers for them).
     /// - A written buffer overlaps no other, except that a `Contiguous` one may be the very same memory as another
-    ///   `Contiguous` one with elements of the same size, read at the same index before it is written.
+    ///   `Contiguous` one with elements of the same size: each element is read before it is written.
     pub unsafe fn run(&self, dims: &[usize], buffers: &[Buffer], range: Range<usize>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.run_at(simd::level(), dims, buffers, range) }
+    }
+
+    /// # Safety
+    /// As [`Program::run`].
+    unsafe fn run_at(&self, level: Level, dims: &[usize], buffers: &[Buffer], range: Range<usize>) {
+        let total = dims.iter().product();
         let cols = dims.last().copied().unwrap_or(1);
-        let mut regs = vec![0.0f32; 1 + usize::from(u16::MAX)];
-        for i in range {
-            let at = |o: u16| match self.operands[o as usize].access {
-                Access::Contiguous => i,
-                Access::Scalar => 0,
-                Access::Row => i % cols,
-                Access::PerRow => i / cols,
-                Access::Strided(strides) => {
-                    let (mut rest, mut at) = (i, 0isize);
-                    for d in (0..dims.len()).rev() {
-                        at += (rest % dims[d]) as isize * strides[d];
-                        rest /= dims[d];
-                    }
-                    at as usize
-                }
-            };
-            let load = |o: u16| {
-                let (b, at) = (buffers[o as usize], at(o));
-                assert!(at < b.len);
-                // SAFETY: below the length, which the caller vouches for.
-                unsafe {
-                    match self.operands[o as usize].elem {
-                        Elem::F32 => *b.ptr.cast::<f32>().add(at),
-                        Elem::U8 => f32::from(*b.ptr.add(at)),
-                        Elem::I32 => *b.ptr.cast::<i32>().add(at) as f32,
-                    }
-                }
-            };
-            let store = |o: u16, v: f32| {
-                let (b, at) = (buffers[o as usize], at(o));
-                assert!(at < b.len);
-                // SAFETY: as above.
-                unsafe {
-                    match self.operands[o as usize].elem {
-                        Elem::F32 => *b.ptr.cast::<f32>().add(at) = v,
-                        Elem::U8 => *b.ptr.add(at) = v as u8,
-                        Elem::I32 => *b.ptr.cast::<i32>().add(at) = v as i32,
-                    }
-                }
-            };
-            for inst in &self.insts {
-                match *inst {
-                    Inst::Load { operand, dst } => regs[dst as usize] = load(operand),
-                    Inst::Const { value, dst } => regs[dst as usize] = value,
-                    Inst::Unary { op, src, dst } => regs[dst as usize] = unary(op, regs[src as usize]),
-                    Inst::Binary { op, a, b, dst } => {
-                        regs[dst as usize] = binary(op, regs[a as usize], regs[b as usize])
-                    }
-                    Inst::Fma { a, b, c, dst } => {
-                        regs[dst as usize] = regs[a as usize] * regs[b as usize] + regs[c as usize]
-                    }
-                    Inst::Select { cond, a, b, dst } => {
-                        regs[dst as usize] = regs[if regs[cond as usize] != 0.0 { a } else { b } as usize];
-                    }
-                    Inst::Store { src, operand } => store(operand, regs[src as usize]),
-                    Inst::SumColumns { src, operand } | Inst::SumAll { src, operand } => {
-                        store(operand, load(operand) + regs[src as usize]);
-                    }
-                }
-            }
+        assert!(dims.len() <= MAX_DIMS, "at most {MAX_DIMS} dimensions");
+        assert!(range.end <= total, "range {range:?} in a space of {total}");
+        assert_eq!(buffers.len(), self.operands.len(), "one buffer for each operand");
+        if range.is_empty() {
+            return;
         }
+        for (i, (b, o)) in buffers.iter().zip(&self.operands).enumerate() {
+            let need = match o.access {
+                Access::Contiguous => range.end,
+                Access::Scalar => 1,
+                Access::Row => cols,
+                Access::PerRow => (range.end - 1) / cols + 1,
+                Access::Strided(strides) => {
+                    assert!(
+                        strides.iter().take(dims.len()).all(|s| *s >= 0),
+                        "operand {i}: a negative stride"
+                    );
+                    1 + dims.iter().zip(strides).map(|(d, s)| (d - 1) * s as usize).sum::<usize>()
+                }
+            };
+            assert!(b.len >= need, "operand {i}: {need} elements needed, {} given", b.len);
+        }
+        let clash = |&(a, b): &(u16, u16)| {
+            let span = |o: u16| {
+                let b = &buffers[o as usize];
+                (b.ptr as usize, b.ptr as usize + b.len * self.operands[o as usize].elem.size())
+            };
+            let ((a0, a1), (b0, b1)) = (span(a), span(b));
+            a0 < b1 && b0 < a1
+        };
+        let plan = if self.fast.apart.iter().any(clash) { &self.shared } else { &self.fast };
+        let job = exec::Job { plan, operands: &self.operands, dims, cols, buffers, range };
+        // SAFETY: lengths are checked above; validity and aliasing are the caller's promise.
+        unsafe { exec::run(level, job) }
     }
 
     /// [`Program::run`] over the whole space, on slices. Panics if a slice's type or mutability is not its operand's.
     pub fn run_slices(&self, dims: &[usize], slices: &mut [Slice<'_>]) {
+        assert_eq!(slices.len(), self.operands.len(), "one slice for each operand");
         let buffers: Vec<Buffer> = slices
             .iter_mut()
             .zip(self.operands.iter().zip(&self.written))
@@ -379,88 +403,7 @@ impl Program {
                 (s, elem, _) => panic!("{s:?} is no slice of {elem:?} with the right mutability"),
             })
             .collect();
-        assert_eq!(buffers.len(), self.operands.len(), "one slice for each operand");
         // SAFETY: the slices are of the right types; those written are borrowed mutably, so nothing overlaps them.
         unsafe { self.run(dims, &buffers, 0..dims.iter().product()) }
-    }
-}
-
-fn unary(op: Unary, x: f32) -> f32 {
-    match op {
-        Unary::Neg => -x,
-        Unary::Abs => x.abs(),
-        Unary::Sign => {
-            if x == 0.0 {
-                0.0
-            } else {
-                x.signum()
-            }
-        }
-        Unary::Exp => x.exp(),
-        Unary::Log => x.ln(),
-        Unary::Sqrt => x.sqrt(),
-        Unary::Rsqrt => 1.0 / x.sqrt(),
-        Unary::Recip => 1.0 / x,
-        Unary::Tanh => x.tanh(),
-        Unary::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        Unary::Erf => {
-            let t = 1.0 / (1.0 + 0.5 * f64::from(x.abs()));
-            let p = [
-                1.00002368,
-                0.37409196,
-                0.09678418,
-                -0.18628806,
-                0.27886807,
-                -1.13520398,
-                1.48851587,
-                -0.82215223,
-                0.17087277,
-            ];
-            let p = p.iter().rev().fold(0.0, |a, c| a * t + c) * t;
-            let r = 1.0 - t * (-f64::from(x * x) - 1.26551223 + p).exp();
-            (if x < 0.0 { -r } else { r }) as f32
-        }
-        Unary::Floor => x.floor(),
-        Unary::Sin => x.sin(),
-        Unary::Cos => x.cos(),
-        Unary::Not => f32::from(x == 0.0),
-        Unary::Relu => {
-            if x <= 0.0 {
-                0.0
-            } else {
-                x
-            }
-        }
-        Unary::Square => x * x,
-    }
-}
-
-fn binary(op: Binary, a: f32, b: f32) -> f32 {
-    match op {
-        Binary::Add => a + b,
-        Binary::Sub => a - b,
-        Binary::Mul => a * b,
-        Binary::Div => a / b,
-        Binary::Max => {
-            if a.is_nan() || a > b {
-                a
-            } else {
-                b
-            }
-        }
-        Binary::Min => {
-            if a.is_nan() || a < b {
-                a
-            } else {
-                b
-            }
-        }
-        Binary::Pow => a.powf(b),
-        Binary::Rem => a % b,
-        Binary::Lt => f32::from(a < b),
-        Binary::Le => f32::from(a <= b),
-        Binary::Eq => f32::from(a == b),
-        Binary::And => f32::from(a != 0.0 && b != 0.0),
-        Binary::Or => f32::from(a != 0.0 || b != 0.0),
     }
 }
