@@ -1,0 +1,45 @@
+//! Add: the sum of several layers' results.
+
+use brisk_graph::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Layer, sample};
+use crate::{Context, Result};
+
+/// `y = x1 + x2 + ...`; all have the same shape.
+///
+/// ```
+/// use brisk_nn::{Add, Dense, LayerSpec, Sequential};
+/// let model = Sequential::new([8])
+///     .add(LayerSpec::new(Dense::new(8)).name("inner"))
+///     .add(LayerSpec::new(Add {}).inputs(["input", "inner"]))
+///     .build()?;
+/// assert_eq!(model.output_shape().dims(), [8]);
+/// # Ok::<(), brisk_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Add {}
+
+impl Layer for Add {
+    fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
+        let [first, rest @ ..] = inputs else { return Err(several(cx, inputs)) };
+        if rest.is_empty() {
+            return Err(several(cx, inputs));
+        }
+        if let Some(other) = rest.iter().find(|x| x.shape() != first.shape()) {
+            return Err(cx.error(format!(
+                "expected inputs of one shape, found {} and {}; make them fit, with Conv2D of kernel_size 1 for example",
+                sample(*first),
+                sample(*other)
+            )));
+        }
+        Ok(rest.iter().fold(*first, |sum, x| sum + *x))
+    }
+}
+
+/// The error of a layer that joins, with nothing to join.
+pub(super) fn several(cx: &Context<'_>, inputs: &[Value<'_>]) -> crate::Error {
+    cx.error(format!("expected at least two inputs, found {}; name them: inputs: [a, b]", inputs.len()))
+}
