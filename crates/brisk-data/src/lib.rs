@@ -25,9 +25,14 @@
 
 mod augment;
 mod bytes;
+mod check;
 mod dataset;
 mod decode;
+mod describe;
 mod error;
+mod get;
+#[cfg(feature = "download")]
+mod http;
 mod image;
 mod known;
 mod loader;
@@ -42,9 +47,12 @@ mod split;
 mod testing;
 
 pub use augment::{Augmentation, ColorJitter, Cutout, Mixup, RandomCrop};
+pub use check::{CheckReport, Problem, ProblemKind, Severity, check};
 pub use dataset::Dataset;
 pub use decode::decode_image;
+pub use describe::{ClassCounts, Description, describe, preview};
 pub use error::{Error, Result};
+pub use get::{GetOptions, get};
 pub use image::{ImageSpec, Pixels};
 pub use known::{Checksum, Download, Known, data_dir, known};
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};

@@ -141,11 +141,9 @@ mod tests {
 
     #[test]
     fn reads_paths_labels_and_splits() {
-        let t = table_of(
-            b"Label, path, split\ndog, a.png, train\ncat, b.png, test\ncat, \"c,d.png\", val\n",
-            None,
-        )
-        .unwrap();
+        let t =
+            table_of(b"Label, path, split\ndog, a.png, train\ncat, b.png, test\ncat,\"c,d.png\",val\n", None)
+                .unwrap();
         assert_eq!(t.classes, ["cat", "dog"]);
         assert_eq!((t.train.labels, t.test.labels), (vec![1], vec![0]));
         assert!(t.validation.paths[0].ends_with("c,d.png"));
@@ -166,8 +164,8 @@ mod tests {
         assert!(message("path,label\na.png,\n").contains("line 2: the label is missing"));
         assert!(message("path,label,split\na.png,cat,dev\n").contains("line 2: split `dev`"));
         let e =
-            table_of(b"path,label\na.png,ct\n", Some(&["cat".into()])).map(|_| ()).unwrap_err().to_string();
-        assert!(e.contains("line 2: unknown class `ct` (did you mean `cat`?)"), "{e}");
+            table_of(b"path,label\na.png,catt\n", Some(&["cat".into()])).map(|_| ()).unwrap_err().to_string();
+        assert!(e.contains("line 2: unknown class `catt` (did you mean `cat`?)"), "{e}");
         let e = table_of(b"path,label\na.png,\xff\xfe\n", None).map(|_| ()).unwrap_err().to_string();
         assert!(e.contains("UTF-8"), "{e}");
     }

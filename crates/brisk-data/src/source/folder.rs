@@ -28,13 +28,7 @@ impl Source for Files {
     }
 
     fn raw(&self, index: usize) -> Result<Pixels> {
-        match (read_file(&self.paths[index]), &self.lines) {
-            (Err(Error::Missing { path, .. }), Some((list, lines))) => {
-                let remedy = format!("{}, line {} names it: correct the path", list.display(), lines[index]);
-                Err(Error::Missing { path, remedy })
-            }
-            (result, _) => result,
-        }
+        read_file(&self.paths[index]).map_err(|e| self.explain(index, e))
     }
 
     fn name(&self, index: usize) -> String {
@@ -50,18 +44,29 @@ impl Source for Files {
 }
 
 impl Files {
+    /// Says which line of a list names a file that is not there.
+    fn explain(&self, index: usize, error: Error) -> Error {
+        match (error, &self.lines) {
+            (Error::Missing { path, .. }, Some((list, lines))) => {
+                let remedy = format!("{}, line {} names it: correct the path", list.display(), lines[index]);
+                Error::Missing { path, remedy }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// The size of the first image that can be read; three channels if any of some has colour.
     pub fn guess_image(&self) -> Result<Option<ImageSpec>> {
         let step = (self.paths.len() / 16).max(1);
         let mut error = None;
         let mut guess: Option<ImageSpec> = None;
-        for path in self.paths.iter().step_by(step) {
+        for (i, path) in self.paths.iter().enumerate().step_by(step) {
             match read_header(path) {
                 Ok(spec) => {
                     let g = guess.get_or_insert(spec);
                     g.channels = g.channels.max(spec.channels);
                 }
-                Err(e) => error = error.or(Some(e)),
+                Err(e) => error = error.or(Some(self.explain(i, e))),
             }
         }
         match (guess, error) {
