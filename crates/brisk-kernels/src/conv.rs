@@ -139,7 +139,7 @@ impl Region {
         for (iy, dx) in dx[..h * w * c].chunks_exact_mut((w * c).max(1)).enumerate() {
             let y = iy as isize + self.before[0];
             dx.fill(0.0);
-            if y >= 0 && y < self.size[0] as isize {
+            if y >= 0 && y < self.size[0] as isize && columns > 0 {
                 let start = (y as usize * self.size[1] + left) * c;
                 dx[from * c..(from + columns) * c].copy_from_slice(&region[start..start + columns * c]);
             }

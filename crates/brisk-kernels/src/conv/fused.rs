@@ -19,6 +19,9 @@ use crate::pool::Pool2d;
 /// Convolution outputs in a strip, unless one row of windows needs more.
 const STRIP_PIXELS: usize = 256;
 
+/// Floats of input images that the kernel gradient's inner loops walk at a time.
+const L1_FLOATS: usize = 7 << 10;
+
 /// How the pooled rows are cut into strips.
 struct Strips {
     /// Convolution rows and columns that the windows of one image read.
@@ -337,21 +340,27 @@ impl Conv2d {
             cell: cell.as_ptr(),
             relu,
         };
-        let kernel = SparseKernelGrad {
-            common,
-            n,
-            src: source.ptr,
-            y: y.as_ptr(),
-            index: index.as_ptr(),
-            dy: dy.as_ptr(),
-            prepared: prepared.as_mut_ptr().cast(),
-            list: list.as_mut_ptr().cast(),
-            acc: acc.as_mut_ptr(),
-            dbias: dbias.as_mut_ptr(),
-        };
-        // SAFETY: `source` covers every tap of every output below a window, indices are inside the window, the list
-        // has room for every pooled pixel and one more, and the other lengths are those asserted.
-        unsafe { dispatch(kernel) };
+        // Each channel walks these images again: no more at a time than stay in L1.
+        let together = (L1_FLOATS / source.image.max(1)).clamp(1, n);
+        for i in (0..n).step_by(together) {
+            let at = i * pool.out_len();
+            let kernel = SparseKernelGrad {
+                common,
+                n: together.min(n - i),
+                // SAFETY: image `i` is one of the source's.
+                src: unsafe { source.ptr.add(i * source.image) },
+                y: y[at..].as_ptr(),
+                index: index[at..].as_ptr(),
+                dy: dy[at..].as_ptr(),
+                prepared: prepared.as_mut_ptr().cast(),
+                list: list.as_mut_ptr().cast(),
+                acc: acc.as_mut_ptr(),
+                dbias: dbias.as_mut_ptr(),
+            };
+            // SAFETY: `source` covers every tap of every output below a window, indices are inside the window, the
+            // list has room for every pooled pixel and one more, and the other lengths are those asserted.
+            unsafe { dispatch(kernel) };
+        }
         let Some(dx) = dx else { return };
         // Words of 64 bits in a slice of f32 that may begin between two of them.
         let skip = mask.as_ptr().align_offset(align_of::<u64>());

@@ -207,7 +207,7 @@ fn any_conv() -> impl Strategy<Value = Conv2d> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(160))]
+    #![proptest_config(ProptestConfig::with_cases(800))]
 
     #[test]
     fn any_convolution(c in any_conv(), n in 1usize..=3, relu: bool, bias: bool) {
