@@ -11,7 +11,10 @@ use pulp::{Simd, WithSimd};
 use std::sync::OnceLock;
 
 mod math;
+mod slices;
+
 pub use math::*;
+pub(crate) use slices::*;
 
 /// A set of instructions that kernels are compiled for, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
