@@ -16,6 +16,9 @@ use crate::{Checks, Error, FileSpec, OpenOptions, Result, SourceSpec, open};
 /// Largest file that an archive may unpack to.
 const MAX_MEMBER: u64 = 8 << 30;
 
+/// What is told of a download: the file, the bytes so far, and all bytes if they are known.
+pub type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
+
 /// How to get a data set.
 #[derive(Default)]
 pub struct GetOptions<'a> {
@@ -23,8 +26,8 @@ pub struct GetOptions<'a> {
     pub from: Option<PathBuf>,
     /// Put it into a folder of its name in here instead of [`data_dir`].
     pub dir: Option<PathBuf>,
-    /// Told now and then: the file, the bytes so far, and all bytes if they are known.
-    pub progress: Option<&'a mut dyn FnMut(&str, u64, Option<u64>)>,
+    /// Called now and then during a download.
+    pub progress: Option<&'a mut Progress<'a>>,
 }
 
 /// Gets a known data set and returns the folder where it is. Nothing is fetched if it is there already.
@@ -124,12 +127,7 @@ fn obtain(
 use crate::http::fetch;
 
 #[cfg(not(feature = "download"))]
-fn fetch(
-    url: &str,
-    _: &Path,
-    remedy: String,
-    _: &mut Option<&mut dyn FnMut(&str, u64, Option<u64>)>,
-) -> Result<()> {
+fn fetch(url: &str, _: &Path, remedy: String, _: &mut Option<&mut Progress<'_>>) -> Result<()> {
     Err(Error::Download {
         url: url.into(),
         reason: "this program was built without downloads".into(),

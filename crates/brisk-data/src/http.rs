@@ -5,14 +5,14 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 
 /// Fetches an address into a file. `remedy`: what to do by hand if it fails.
 pub(crate) fn fetch(
     url: &str,
     to: &Path,
     remedy: String,
-    progress: &mut Option<&mut dyn FnMut(&str, u64, Option<u64>)>,
+    progress: &mut Option<&mut Progress<'_>>,
 ) -> Result<()> {
     let failed = |reason: String| Error::Download { url: url.into(), reason, remedy: remedy.clone() };
     let agent: ureq::Agent = ureq::Agent::config_builder()

@@ -35,7 +35,7 @@ pub struct Download {
     pub archive: bool,
 }
 
-/// A checksum as the authors publish it, or of the unpacked content, which repacking does not change.
+/// A checksum: as the authors publish it, or of the unpacked content, which repacking does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
     /// MD5 of the file.
@@ -72,6 +72,11 @@ pub fn known() -> &'static [Known] {
 }
 
 /// The folder in which data sets that were fetched are kept: `$BRISK_DATA`, or `~/.cache/brisk/data`.
+///
+/// ```no_run
+/// println!("{}", brisk_data::data_dir()?.join("cifar10").display());
+/// # Ok::<(), brisk_data::Error>(())
+/// ```
 pub fn data_dir() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("BRISK_DATA").filter(|d| !d.is_empty()) {
         return Ok(dir.into());

@@ -52,7 +52,7 @@ pub use dataset::Dataset;
 pub use decode::decode_image;
 pub use describe::{ClassCounts, Description, describe, preview};
 pub use error::{Error, Result};
-pub use get::{GetOptions, get};
+pub use get::{GetOptions, Progress, get};
 pub use image::{ImageSpec, Pixels};
 pub use known::{Checksum, Download, Known, data_dir, known};
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};

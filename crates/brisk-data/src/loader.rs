@@ -11,6 +11,18 @@ use crate::rng::{Purpose, Stream};
 use crate::{Augmentation, Error, Part, Result};
 
 /// Some samples, ready for a training step.
+///
+/// ```
+/// use brisk_data::{ImageSpec, Loader, LoaderOptions, Memory, Part};
+/// let image = ImageSpec { height: 1, width: 1, channels: 1 };
+/// let part = Part::new(Memory::new(image, vec![7, 8], vec![1, 0])?, ["a", "b"], image)?;
+/// let loader = Loader::new(part, LoaderOptions { shuffle: false, ..LoaderOptions::default() })?;
+/// let batch = loader.epoch(0).next().expect("there are samples")?;
+/// assert_eq!(batch.images.u8s()?, [7, 8]);
+/// assert_eq!(batch.labels.i32s()?, [1, 0]);
+/// assert!(batch.soft_labels.is_none());
+/// # Ok::<(), brisk_data::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// Their images, u8 `[n, height, width, channels]`.
@@ -189,7 +201,7 @@ impl Maker {
     }
 }
 
-/// The batches of one epoch, in order. Dropping it stops its threads.
+/// The batches of one epoch, in order; see [`Loader`]. Dropping it stops its threads.
 pub struct Epoch {
     maker: Arc<Maker>,
     step: usize,

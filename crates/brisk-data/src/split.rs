@@ -25,7 +25,8 @@ pub struct SplitSpec {
     pub seed: u64,
 }
 
-/// The parts to train, validate and test on. They share no sample.
+/// The parts to train, validate and test on; see [`Dataset::split`]. They share no sample, unless the source itself
+/// has the same image twice, which [`check`](crate::check()) finds.
 #[derive(Clone, Debug)]
 pub struct Splits {
     /// What to train on.

@@ -147,14 +147,12 @@ fn balance(train: &Part) -> Vec<Problem> {
         problems.push(problem(ProblemKind::EmptyClass, class, "no training samples".into()));
     }
     let present = || classes.iter().zip(&counts).filter(|(_, n)| **n > 0);
-    if let (Some((most, max)), Some((least, min))) =
-        (present().max_by_key(|p| p.1), present().min_by_key(|p| p.1))
+    if let Some((most, max)) = present().max_by_key(|p| p.1)
+        && let Some((least, min)) = present().min_by_key(|p| p.1)
+        && max / min >= 10
     {
-        if max / min >= 10 {
-            let detail =
-                format!("{max} samples of {most}, but only {min} of {least}: consider class weights");
-            problems.push(problem(ProblemKind::Imbalance, least, detail));
-        }
+        let detail = format!("{max} samples of {most}, but only {min} of {least}: consider class weights");
+        problems.push(problem(ProblemKind::Imbalance, least, detail));
     }
     problems
 }

@@ -14,6 +14,17 @@ use crate::{Dataset, Error, Result};
 const SHOWN: usize = 5;
 
 /// What [`check`](crate::check()) found.
+///
+/// ```
+/// use brisk_data::{Dataset, ImageSpec, Memory, Part, ProblemKind, Severity, check};
+/// let image = ImageSpec { height: 1, width: 1, channels: 1 };
+/// let part = Part::new(Memory::new(image, vec![7, 7], vec![0, 0])?, ["cat", "dog"], image)?;
+/// let report = check(&Dataset::new(part), 1);
+/// assert_eq!(report.worst(), Some(Severity::Error));
+/// assert_eq!(report.problems[0].place, "dog");
+/// assert_eq!(report.count(ProblemKind::Duplicate), 1);
+/// # Ok::<(), brisk_data::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckReport {
     /// The data set.
