@@ -9,7 +9,7 @@ use crate::preprocessing::{ChannelStats, Sums};
 use crate::{Dataset, ImageSpec, Part, Result};
 
 /// At most so many images are read for the statistics of the channels.
-const SAMPLED: usize = 2000;
+const SAMPLED: usize = 20_000;
 
 /// What a data set is like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +22,7 @@ pub struct Description {
     pub classes: Vec<ClassCounts>,
     /// The parts, with the number of their samples.
     pub parts: Vec<(String, usize)>,
-    /// Mean and standard deviation of each channel, 0 to 1, over the training part (or 2,000 images spread over it).
+    /// Mean and standard deviation of each channel, 0 to 1, over the training part (or 20,000 images spread over it).
     pub channels: Vec<ChannelStats>,
 }
 
@@ -35,7 +35,7 @@ pub struct ClassCounts {
     pub counts: Vec<usize>,
 }
 
-/// Describes a data set. Reads up to 2,000 of its images.
+/// Describes a data set. Reads up to 20,000 of its images.
 ///
 /// ```
 /// use brisk_data::{Dataset, ImageSpec, Memory, Part, describe};
