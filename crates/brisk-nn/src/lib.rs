@@ -31,6 +31,7 @@ mod program;
 mod schedule;
 mod schema;
 mod size;
+pub mod zoo;
 
 pub use activation::Activation;
 pub use context::{Context, ParamSpec};

@@ -4,7 +4,7 @@ use brisk_graph::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Layer, check_sizes, sample};
+use super::{Layer, sample};
 use crate::{Context, Result};
 
 /// `[n, ...]` to `[n, target_shape...]`, row-major. One size may be -1: what is left.
@@ -36,9 +36,9 @@ impl Layer for Reshape {
         if target.iter().filter(|&&d| d == -1).count() > 1 {
             return Err(cx.error(format!("expected at most one -1 in target_shape, found {target:?}")));
         }
-        let fixed: Vec<usize> = target.iter().filter(|&&d| d != -1).map(|&d| usize::try_from(d).unwrap_or(0)).collect();
-        for &size in &fixed {
-            check_sizes(cx, &[("target_shape", size)])?;
+        let fixed: Vec<usize> = target.iter().filter(|&&d| d != -1).map(|&d| usize::try_from(d).unwrap_or(usize::MAX)).collect();
+        if let Some(bad) = target.iter().find(|&&d| d == 0 || d < -1) {
+            return Err(cx.error(format!("expected sizes of 1 or more, or one -1, in target_shape, found {bad}")));
         }
         let known = fixed.iter().fold(1usize, |n, &d| n.saturating_mul(d));
         let count = have.elements();

@@ -1,0 +1,12 @@
+//! Tests of layers, losses, optimizers and models: against PyTorch and Keras, and of what happens with bad configurations.
+
+mod config;
+mod errors;
+mod init;
+mod layers;
+mod losses;
+mod models;
+mod optimizers;
+mod run;
+mod schedules;
+mod summary;
