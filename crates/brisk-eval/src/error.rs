@@ -1,5 +1,5 @@
-/// What can be wrong with the numbers handed to a metric.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// What can go wrong while a model is measured or asked.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A batch whose outputs and labels do not belong together.
@@ -30,6 +30,21 @@ pub enum Error {
         /// Classes (or outputs) of the other one.
         right: usize,
     },
+    /// Something in the model is wrong.
+    #[error(transparent)]
+    Model(#[from] brisk_nn::Error),
+    /// Something in the data is wrong.
+    #[error(transparent)]
+    Data(#[from] brisk_data::Error),
+    /// A program could not be compiled or run.
+    #[error(transparent)]
+    Runtime(#[from] brisk_runtime::Error),
+}
+
+impl From<brisk_graph::Error> for Error {
+    fn from(error: brisk_graph::Error) -> Error {
+        Error::Runtime(error.into())
+    }
 }
 
 /// Result with this crate's [`Error`].

@@ -5,7 +5,9 @@
 //! - [`report`] puts a whole training run into one self-contained HTML page.
 //! - [`card`] writes the README of a published model.
 //!
-//! Everything here is pure: numbers and strings in, numbers and strings out. No files, no clock, no threads.
+//! - [`Evaluator`] measures a model on data, [`Predictor`] asks it about new samples.
+//!
+//! All but those two are pure: numbers and strings in, numbers and strings out.
 //!
 //! ```
 //! use brisk_eval::Classification;
@@ -20,13 +22,17 @@
 
 pub mod card;
 mod error;
+mod evaluate;
 pub mod metrics;
 pub mod plot;
+mod predict;
 mod record;
 pub mod report;
 
 pub use card::ModelCard;
 pub use error::{Error, Result};
+pub use evaluate::{Evaluator, targets};
 pub use metrics::{Classification, Regression, RegressionReport, Report};
+pub use predict::Predictor;
 pub use record::EpochRecord;
 pub use report::{Mistake, RunReport};
