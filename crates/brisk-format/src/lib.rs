@@ -1,1 +1,28 @@
 //! The model folder and checkpoints: atomic, checksummed, and free of code.
+//!
+//! - [`save_checkpoint`] and [`load_checkpoint`]: all that a training run needs to go on, in one file, bit for bit.
+//! - [`save_model`] and [`load_model`]: a trained model as a folder in Hugging Face's shape, with everything that a
+//!   prediction needs.
+//! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
+//! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
+//!
+//! What is read here may come from anywhere: it is checked before it is believed, no code runs, no more memory is taken
+//! than the files are long, and no bytes make it panic.
+
+mod atomic;
+mod checkpoint;
+mod error;
+mod hashed;
+mod header;
+mod manifest;
+mod model;
+mod tensors;
+
+pub use atomic::{write_atomic, write_text};
+pub use checkpoint::{Checkpoint, load_checkpoint, save_checkpoint};
+pub use error::{Error, Result, TensorProblem};
+pub use model::{SavedModel, is_model, load_model, save_model};
+pub use tensors::{load_tensors, save_tensors};
+
+/// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.
+pub const FORMAT_VERSION: u32 = 1;

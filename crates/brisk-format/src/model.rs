@@ -1,0 +1,320 @@
+//! The model folder, in Hugging Face's shape.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.json` | layers, loss, metrics, scaling of the input |
+//! | `model.safetensors` | parameters and running statistics, by path: `conv2d_1.kernel` |
+//! | `preprocessing.json` | how inputs are prepared; the data pipeline's own words |
+//! | `labels.txt` | the names of the classes, one a line (`\\`, `\n` and `\r` stand for characters that would break lines) |
+//! | `README.md` | the model card; may be edited |
+//! | `brisk.json` | format version, and checksums of all but the card |
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use brisk_graph::{DType, Shape, Tensor};
+use brisk_nn::{Loss, Metric, Model, ParamSpec, Scaling, Task};
+use brisk_runtime::State;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::atomic::{aside, place, write_folder};
+use crate::error::listed;
+use crate::hashed::Hashed;
+use crate::header::Entry;
+use crate::manifest::{MANIFEST, Manifest, REMEDY, missing, not_a_model, pretty, write_new};
+use crate::tensors::{Fault, Pieces, read_data, read_header};
+use crate::{Error, Result, TensorProblem};
+
+const CONFIG: &str = "config.json";
+const TENSORS: &str = "model.safetensors";
+const PREPROCESSING: &str = "preprocessing.json";
+const LABELS: &str = "labels.txt";
+const CARD: &str = "README.md";
+const FILES: [&str; 6] = [CONFIG, TENSORS, PREPROCESSING, LABELS, CARD, MANIFEST];
+
+/// A trained model with all that a prediction needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedModel {
+    /// The layers.
+    pub model: Model,
+    /// What it was trained for.
+    pub loss: Loss,
+    /// What was measured beside the loss.
+    pub metrics: Vec<Metric>,
+    /// What happens to stored values before the first layer.
+    pub scaling: Scaling,
+    /// The element type of stored values: u8 or f32.
+    pub input_dtype: DType,
+    /// How inputs are prepared; its meaning is the data pipeline's.
+    pub preprocessing: Value,
+    /// The names of the classes in order, or empty.
+    pub labels: Vec<String>,
+    /// The model card, in Markdown.
+    pub card: String,
+    /// Parameters and running statistics.
+    pub state: State,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    model_type: String,
+    model: Model,
+    loss: Loss,
+    metrics: Vec<Metric>,
+    scaling: Scaling,
+    input_dtype: String,
+}
+
+impl SavedModel {
+    /// A trained task: takes the model's own tensors out of a training state, and leaves the optimizer's.
+    ///
+    /// ```
+    /// use brisk_format::{SavedModel, load_model, save_model};
+    /// use brisk_nn::prelude::*;
+    /// let model = Sequential::new([4]).add(Dense::new(2)).build()?;
+    /// let task = Task::new(model, Loss::sparse_categorical_crossentropy());
+    /// let state = task.init_state(&Optimizer::adam(1e-3), 42)?;
+    ///
+    /// let mut saved = SavedModel::new(&task, &state);
+    /// saved.labels = vec!["cat".into(), "dog".into()];
+    /// let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("model");
+    /// save_model(&path, &saved)?;
+    /// let loaded = load_model(&path)?;
+    /// assert_eq!(loaded, saved);
+    /// assert_eq!(loaded.task(), task);
+    /// assert!(loaded.state.get("optimizer/dense.kernel/m").is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(task: &Task, state: &State) -> SavedModel {
+        let names = task.model.param_specs().unwrap_or_default().into_iter().map(|p| p.name);
+        let own = |name: String| state.get(&name).cloned().map(|tensor| (name, tensor));
+        SavedModel {
+            model: task.model.clone(),
+            loss: task.loss.clone(),
+            metrics: task.metrics.clone(),
+            scaling: task.scaling.clone(),
+            input_dtype: task.input_dtype,
+            preprocessing: Value::Null,
+            labels: Vec::new(),
+            card: String::new(),
+            state: names.filter_map(own).collect(),
+        }
+    }
+
+    /// The task, to evaluate or predict with.
+    pub fn task(&self) -> Task {
+        Task {
+            model: self.model.clone(),
+            loss: self.loss.clone(),
+            metrics: self.metrics.clone(),
+            scaling: self.scaling.clone(),
+            input_dtype: self.input_dtype,
+            soft_targets: false,
+        }
+    }
+}
+
+/// True if a folder says that it holds a model.
+pub fn is_model(dir: &Path) -> bool {
+    dir.join(MANIFEST).is_file()
+}
+
+/// Writes a model folder as a whole: if this fails, the former model in its place is still good. What else stood in the
+/// folder stays. A folder that holds something else than a model is not touched.
+pub fn save_model(dir: &Path, saved: &SavedModel) -> Result<()> {
+    let unsaved = |message: String| Error::unsaved(dir, message);
+    check_place(dir)?;
+    let specs = saved.model.param_specs().map_err(|e| unsaved(e.to_string()))?;
+    let found: Vec<_> = saved.state.iter().map(|(name, t)| (name, kind(t.dtype(), t.shape()))).collect();
+    let problems = compare(&specs, &found);
+    if !problems.is_empty() {
+        return Err(unsaved(format!("its tensors do not fit the model: {}", listed(&problems))));
+    }
+    check_labels(saved).map_err(unsaved)?;
+    let config = Config {
+        model_type: "brisk".into(),
+        model: saved.model.clone(),
+        loss: saved.loss.clone(),
+        metrics: saved.metrics.clone(),
+        scaling: saved.scaling.clone(),
+        input_dtype: saved.input_dtype.to_string(),
+    };
+    let text = pretty(&config).map_err(|e| unsaved(e.to_string()))?;
+    match serde_json::from_str::<Config>(&text) {
+        Ok(read) if read == config => {}
+        Ok(_) => return Err(unsaved("its configuration would not be the same when read again".into())),
+        Err(e) => return Err(unsaved(format!("its configuration could not be read again: {e}"))),
+    }
+    let preprocessing = pretty(&saved.preprocessing).map_err(|e| unsaved(e.to_string()))?;
+    let tensors = Pieces::new(&saved.state).map_err(unsaved)?;
+    let labels: String = saved.labels.iter().map(|l| escape(l) + "\n").collect();
+    write_folder(dir, &FILES, |new| {
+        let mut manifest = Manifest::new();
+        manifest.add_text(new, CONFIG, &text)?;
+        let mut hasher = blake3::Hasher::new();
+        tensors.hash(&mut hasher);
+        manifest.add(new, TENSORS, hasher.finalize(), |f| tensors.write(f))?;
+        manifest.add_text(new, PREPROCESSING, &preprocessing)?;
+        manifest.add_text(new, LABELS, &labels)?;
+        write_new(&new.join(CARD), |f| f.write_all(saved.card.as_bytes()))?;
+        manifest.finish(new)
+    })
+}
+
+/// Reads a model folder.
+pub fn load_model(dir: &Path) -> Result<SavedModel> {
+    if is_model(dir) {
+        return load(dir);
+    }
+    // A process that died while it replaced the model may have left the former one here.
+    let aside = place(dir).map(|(parent, name)| aside(&parent, &name));
+    match aside {
+        Ok(aside) if !dir.exists() && is_model(&aside) => load(&aside),
+        _ => Err(not_a_model(dir, &FILES)),
+    }
+}
+
+fn load(dir: &Path) -> Result<SavedModel> {
+    let manifest = Manifest::read(dir)?;
+    let (path, text) = manifest.read_text(dir, CONFIG)?;
+    let config: Config = serde_json::from_str(&text)
+        .map_err(|e| Error::content(&path, format!("{e}; if a newer Brisk wrote it, update Brisk")))?;
+    let input_dtype = match config.input_dtype.as_str() {
+        "u8" => DType::U8,
+        "f32" => DType::F32,
+        other => {
+            return Err(Error::content(&path, format!("input_dtype: expected u8 or f32, found {other:?}")));
+        }
+    };
+    let specs = config.model.param_specs().map_err(|e| Error::content(&path, e))?;
+    let (path, text) = manifest.read_text(dir, PREPROCESSING)?;
+    let preprocessing = serde_json::from_str(&text).map_err(|e| Error::content(&path, e))?;
+    let (path, labels) = manifest.read_text(dir, LABELS)?;
+    let saved = SavedModel {
+        model: config.model,
+        loss: config.loss,
+        metrics: config.metrics,
+        scaling: config.scaling,
+        input_dtype,
+        preprocessing,
+        labels: labels.split_terminator('\n').map(unescape).collect(),
+        card: fs::read(dir.join(CARD)).map(|c| String::from_utf8_lossy(&c).into_owned()).unwrap_or_default(),
+        state: load_state(&dir.join(TENSORS), &manifest, &specs)?,
+    };
+    match check_labels(&saved) {
+        Ok(()) => Ok(saved),
+        Err(message) => Err(Error::content(&path, message)),
+    }
+}
+
+/// Reads the tensors, if they are those of the model, in the model's order.
+fn load_state(path: &Path, manifest: &Manifest, specs: &[ParamSpec]) -> Result<State> {
+    let mut file = Hashed::open(path, "the model's tensors").map_err(missing)?;
+    let state = read_state(&mut file, path, specs);
+    if let Err(error @ Error::Io { .. }) = state {
+        return Err(error);
+    }
+    // Whatever is wrong inside: bytes that are not those that were written come first.
+    manifest.check(path, file.finish().map_err(Error::read(path))?)?;
+    state
+}
+
+fn read_state(file: &mut Hashed, path: &Path, specs: &[ParamSpec]) -> Result<State> {
+    let fault = |fault: Fault| match fault {
+        Fault::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Error::Damaged { path: path.into(), found: "it ends too early".into(), remedy: REMEDY }
+        }
+        fault => fault.at(path),
+    };
+    let entries = read_header(file).map_err(fault)?;
+    let found: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.kind())).collect();
+    let problems = compare(specs, &found);
+    if !problems.is_empty() {
+        return Err(Error::Tensors { path: path.into(), problems });
+    }
+    let mut tensors: HashMap<String, Tensor> = read_data(file, entries).map_err(fault)?;
+    Ok(specs.iter().filter_map(|s| Some((s.name.as_str(), tensors.remove(&s.name)?))).collect())
+}
+
+fn kind(dtype: DType, shape: &Shape) -> String {
+    Entry { name: String::new(), dtype, shape: shape.clone() }.kind()
+}
+
+/// What does not fit between a model and tensors.
+fn compare(specs: &[ParamSpec], found: &[(&str, String)]) -> Vec<TensorProblem> {
+    let of_name: HashMap<&str, &String> = found.iter().map(|(n, k)| (*n, k)).collect();
+    let known: HashSet<&str> = specs.iter().map(|s| s.name.as_str()).collect();
+    let wrong = specs.iter().filter_map(|spec| {
+        let expected = kind(DType::F32, &spec.shape);
+        let found = of_name.get(spec.name.as_str()).map(|k| k.to_string());
+        let fits = found.as_ref() == Some(&expected);
+        (!fits).then(|| TensorProblem { name: spec.name.clone(), expected: Some(expected), found })
+    });
+    let strange = found.iter().filter(|(name, _)| !known.contains(name)).map(|(name, kind)| TensorProblem {
+        name: name.to_string(),
+        expected: None,
+        found: Some(kind.clone()),
+    });
+    wrong.chain(strange).collect()
+}
+
+/// A class has a name, or none has.
+fn check_labels(saved: &SavedModel) -> Result<(), String> {
+    let classes = match (&saved.loss, saved.model.output_shape().last()) {
+        (loss, _) if !loss.is_classification() => return Ok(()),
+        (Loss::BinaryCrossentropy { .. }, 1) => 2,
+        (_, outputs) => outputs,
+    };
+    match saved.labels.len() {
+        0 => Ok(()),
+        n if n == classes => Ok(()),
+        n => Err(format!("expected {classes} labels, one for each class of the model, found {n}")),
+    }
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
+}
+
+fn unescape(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        text.push(match c {
+            '\\' => match chars.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some(other) => other,
+                None => '\\',
+            },
+            c => c,
+        });
+    }
+    text
+}
+
+/// Only a model is replaced by a model.
+fn check_place(dir: &Path) -> Result<()> {
+    if is_model(dir) || !dir.exists() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(dir).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotADirectory => {
+            Error::unsaved(dir, "there is a file of this name; choose another one")
+        }
+        _ => Error::write(dir)(e),
+    })?;
+    let names: Vec<_> = entries.flatten().map(|e| e.file_name().display().to_string()).collect();
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(Error::unsaved(
+            dir,
+            format!("the folder holds no model but {}; choose a new one", listed(&names)),
+        )),
+    }
+}

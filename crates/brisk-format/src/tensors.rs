@@ -1,0 +1,144 @@
+//! Safetensors files, and the tensors in checkpoints.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use brisk_graph::{Data, Tensor};
+use brisk_runtime::State;
+
+use crate::hashed::Hashed;
+use crate::header::{self, Entry};
+use crate::{Error, Result, write_atomic};
+
+#[cfg(target_endian = "big")]
+compile_error!("safetensors files are little-endian, and are written and read as they lie in memory");
+
+/// Writes a safetensors file, atomically. Names are those of the state.
+///
+/// ```
+/// use brisk_format::{load_tensors, save_tensors};
+/// use brisk_graph::Tensor;
+/// use brisk_runtime::State;
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("model.safetensors");
+/// let state: State = [("dense.bias", Tensor::new([2], vec![0.5f32, -1.0])?)].into_iter().collect();
+/// save_tensors(&path, &state)?;
+/// assert_eq!(load_tensors(&path)?, state);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn save_tensors(path: &Path, state: &State) -> Result<()> {
+    let file = Pieces::new(state).map_err(|message| Error::unsaved(path, message))?;
+    write_atomic(path, |w| file.write(w))
+}
+
+/// Reads a safetensors file of any origin: tensors of f32, f64, i32 and u8, in their order in the file.
+pub fn load_tensors(path: &Path) -> Result<State> {
+    let mut file = Hashed::open(path, "a safetensors file")?;
+    let entries = read_header(&mut file).map_err(|f| f.at(path))?;
+    read_data(&mut file, entries).map_err(|f| f.at(path))
+}
+
+/// A safetensors file as the pieces that it is written in; nothing is copied.
+pub(crate) struct Pieces<'a> {
+    front: Vec<u8>,
+    tensors: Vec<&'a Tensor>,
+}
+
+impl<'a> Pieces<'a> {
+    /// Tensors keep their order, except that those with large elements come first, so that all are aligned.
+    pub fn new(state: &'a State) -> Result<Pieces<'a>, String> {
+        let mut tensors: Vec<_> = state.iter().collect();
+        tensors.sort_by_key(|(_, t)| std::cmp::Reverse(t.dtype().size()));
+        let json = header::write(tensors.iter().copied())?;
+        let front = [&(json.len() as u64).to_le_bytes()[..], &json].concat();
+        Ok(Pieces { front, tensors: tensors.into_iter().map(|t| t.1).collect() })
+    }
+
+    /// Writes it.
+    pub fn write(&self, w: &mut dyn Write) -> io::Result<()> {
+        self.each(|bytes| w.write_all(bytes))
+    }
+
+    /// Hashes what would be written.
+    pub fn hash(&self, hasher: &mut blake3::Hasher) {
+        let done: Result<(), std::convert::Infallible> = self.each(|bytes| {
+            hasher.update(bytes);
+            Ok(())
+        });
+        let Ok(()) = done;
+    }
+
+    fn each<E>(&self, mut f: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        f(&self.front)?;
+        self.tensors.iter().try_for_each(|t| match t.data() {
+            Data::F32(v) => f(bytemuck::cast_slice(v)),
+            Data::F64(v) => f(bytemuck::cast_slice(v)),
+            Data::I32(v) => f(bytemuck::cast_slice(v)),
+            Data::U8(v) => f(v),
+        })
+    }
+}
+
+/// Why tensors cannot be read.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The machine failed, or the file is shorter than it was.
+    Io(io::Error),
+    /// What is there makes no sense.
+    Unsound(String),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        Fault::Io(error)
+    }
+}
+
+impl Fault {
+    /// The error for a plain safetensors file.
+    pub fn at(self, path: &Path) -> Error {
+        match self {
+            Fault::Io(error) => Error::read(path)(error),
+            Fault::Unsound(found) => Error::Safetensors { path: path.into(), found },
+        }
+    }
+}
+
+/// Reads the header of what is left of a file.
+pub(crate) fn read_header(file: &mut Hashed) -> Result<Vec<Entry>, Fault> {
+    let left = file.left();
+    if left < 8 {
+        return Err(Fault::Unsound(format!("expected at least 8 bytes, found {left}")));
+    }
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    if length > file.left() {
+        return Err(Fault::Unsound(format!(
+            "it says that its header has {length} bytes, but only {} follow",
+            file.left()
+        )));
+    }
+    let length = usize::try_from(length).map_err(|e| Fault::Unsound(e.to_string()))?;
+    let json = file.read_vec(length)?;
+    header::read(&json, file.left()).map_err(Fault::Unsound)
+}
+
+/// Reads the tensors behind a header, straight to where they stay.
+pub(crate) fn read_data<C>(file: &mut Hashed, entries: Vec<Entry>) -> Result<C, Fault>
+where
+    C: FromIterator<(String, Tensor)>,
+{
+    let read = |entry: Entry| {
+        let mut data = Data::zeros(entry.dtype, entry.shape.elements());
+        match &mut data {
+            Data::F32(v) => file.read_exact(bytemuck::cast_slice_mut(v))?,
+            Data::F64(v) => file.read_exact(bytemuck::cast_slice_mut(v))?,
+            Data::I32(v) => file.read_exact(bytemuck::cast_slice_mut(v))?,
+            Data::U8(v) => file.read_exact(v)?,
+        }
+        let tensor = Tensor::new(entry.shape, data).map_err(|e| Fault::Unsound(e.to_string()))?;
+        Ok((entry.name, tensor))
+    };
+    entries.into_iter().map(read).collect()
+}
