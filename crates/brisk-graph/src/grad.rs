@@ -31,6 +31,12 @@ pub fn grad<'g>(scalar: Value<'g>, by: &[Value<'g>]) -> Result<Vec<Value<'g>>> {
 
 /// Like [`grad`], from given gradients by several values.
 pub fn grad_with<'g>(from: &[(Value<'g>, Value<'g>)], by: &[Value<'g>]) -> Result<Vec<Value<'g>>> {
+    backward(from, by, false)
+}
+
+/// Walks back from `from` to `by`. With `cut`, values of `by` count as independent: the walk ends at each of them, even
+/// where one is computed from another.
+fn backward<'g>(from: &[(Value<'g>, Value<'g>)], by: &[Value<'g>], cut: bool) -> Result<Vec<Value<'g>>> {
     let Some(b) = from.first().map(|f| f.0.builder()) else { return Ok(Vec::new()) };
     let last = from.iter().map(|f| f.0.id()).max().unwrap_or(Id(0));
     // Which nodes lie between: they depend on one of `by`, and something in `from` depends on them.
@@ -46,7 +52,7 @@ pub fn grad_with<'g>(from: &[(Value<'g>, Value<'g>)], by: &[Value<'g>]) -> Resul
     for i in (0..=last.index()).rev() {
         let id = Id(i as u32);
         let Some(&dy) = gradients.get(&id) else { continue };
-        if !depends[i] {
+        if !depends[i] || (cut && by.iter().any(|v| v.id() == id)) {
             continue;
         }
         let node = b.node(id);
@@ -58,7 +64,9 @@ pub fn grad_with<'g>(from: &[(Value<'g>, Value<'g>)], by: &[Value<'g>]) -> Resul
         let parts = b.scope(&node.scope, || match &node.op {
             Op::Prim(prim) => rule(b, prim, &inputs, b.value(id), dy, &wanted),
             Op::Named(def, attrs) => match def.gradient {
-                Gradient::Closed(closed) => closed(GradientOf { inputs: &inputs, output: b.value(id), dy, attrs }),
+                Gradient::Closed(closed) => {
+                    closed(GradientOf { inputs: &inputs, output: b.value(id), dy, attrs })
+                }
                 Gradient::FromDecomposition => {
                     let result = (def.decompose)(b, &inputs, attrs);
                     let by: Vec<_> = inputs.iter().zip(&wanted).filter(|w| *w.1).map(|w| *w.0).collect();
@@ -91,7 +99,7 @@ fn grad_with_cut<'g>(result: Value<'g>, dy: Value<'g>, by: &[Value<'g>]) -> Resu
             let zero = |v: &Value<'g>| v.builder().fill_as(0.0, v.shape(), v.dtype());
             Ok(by.iter().enumerate().map(|(i, v)| if i == own { dy } else { zero(v) }).collect())
         }
-        None => grad_with(&[(result, dy)], by),
+        None => backward(&[(result, dy)], by, true),
     }
 }
 
@@ -151,7 +159,9 @@ fn rule<'g>(
             let zero = b.fill_as(0.0, dy.shape(), dy.dtype());
             vec![None, want(1, &|| x[0].select(dy, zero)), want(2, &|| x[0].select(zero, dy))]
         }
-        Prim::Cast(_) => vec![(x[0].dtype().is_float() && dy.dtype().is_float()).then(|| dy.cast(x[0].dtype()))],
+        Prim::Cast(_) => {
+            vec![(x[0].dtype().is_float() && dy.dtype().is_float()).then(|| dy.cast(x[0].dtype()))]
+        }
         Prim::Reshape(_) => vec![Some(dy.reshape(x[0].shape()))],
         Prim::Broadcast(shape) => {
             let from = x[0].shape();
@@ -179,7 +189,7 @@ fn rule<'g>(
             if from.elements() == 0 {
                 return vec![Some(b.fill_as(0.0, from, dy.dtype()))];
             }
-            let step: Vec<_> = inner.iter().map(|i| i + 1).collect();
+            let step: Vec<_> = inner.iter().map(|i| i.saturating_add(1)).collect();
             let end = (0..from.rank()).map(|i| low[i] + (from[i] - 1) * step[i] + 1).collect();
             vec![Some(b.prim(Prim::Slice { start: low.clone(), end, step }, &[dy]))]
         }
@@ -196,7 +206,8 @@ fn rule<'g>(
         Prim::Reverse(axes) => vec![Some(dy.reverse(axes))],
         Prim::Reduce(kind, axes) => {
             let from = x[0].shape();
-            let kept: Vec<_> = (0..from.rank()).map(|i| if axes.contains(&i) { 1 } else { from[i] }).collect();
+            let kept: Vec<_> =
+                (0..from.rank()).map(|i| if axes.contains(&i) { 1 } else { from[i] }).collect();
             let back = |v: Value<'g>| v.reshape(kept.clone()).broadcast_to(&from);
             vec![Some(match kind {
                 Reduce::Sum => back(dy),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::op::{Attrs, OpDef};
+use crate::prim::check_size;
 use crate::{DType, Error, Prim, Result, Shape};
 
 /// A node's place in its graph.
@@ -39,7 +40,11 @@ impl Op {
     pub fn infer(&self, inputs: &[(&Shape, DType)]) -> Result<(Shape, DType), String> {
         match self {
             Op::Prim(p) => p.infer(inputs),
-            Op::Named(def, attrs) => (def.shape)(inputs, attrs),
+            Op::Named(def, attrs) => {
+                let (shape, dtype) = (def.shape)(inputs, attrs)?;
+                check_size(&shape)?;
+                Ok((shape, dtype))
+            }
         }
     }
 }
@@ -127,7 +132,8 @@ impl Graph {
     }
 
     /// Checks what every pass must keep: operands stand before users, each node's shape and type are what its
-    /// rule says, updates fit their state. Names the first node that is wrong.
+    /// rule says, inputs, outputs and updates name nodes that are there, updates fit their state. Names the first node
+    /// that is wrong.
     pub fn verify(&self) -> Result<()> {
         let wrong = |node: &Node, message: String| Error::Operands {
             scope: node.scope.to_string(),
@@ -146,7 +152,38 @@ impl Graph {
                 return Err(wrong(node, found));
             }
         }
+        let dangling = |what: String| Error::Operands {
+            scope: String::new(),
+            op: "verify",
+            message: format!(
+                "{what}, but there are {} nodes and {} inputs",
+                self.nodes.len(),
+                self.inputs.len()
+            ),
+        };
+        for (number, input) in self.inputs.iter().enumerate() {
+            let node = self.nodes.get(input.id.index()).map(|n| &n.op);
+            if !matches!(node, Some(Op::Prim(Prim::Input(n, ..))) if *n == number) {
+                return Err(dangling(format!(
+                    "input {number}, {:?}, is said to be %{}",
+                    input.name, input.id.0
+                )));
+            }
+        }
+        for (i, node) in self.nodes.iter().enumerate() {
+            if let Op::Prim(Prim::Input(number, ..)) = node.op {
+                if self.inputs.get(number).is_none_or(|input| input.id.index() != i) {
+                    return Err(dangling(format!("%{i} is said to be input {number}")));
+                }
+            }
+        }
+        if let Some((name, id)) = self.outputs.iter().find(|o| o.1.index() >= self.nodes.len()) {
+            return Err(dangling(format!("output {name:?} is %{}", id.0)));
+        }
         for &(input, next) in &self.updates {
+            if input >= self.inputs.len() || next.index() >= self.nodes.len() {
+                return Err(dangling(format!("input {input} becomes %{}", next.0)));
+            }
             let (state, next) = (self.node(self.inputs[input].id), self.node(next));
             if state.shape != next.shape
                 || state.dtype != next.dtype

@@ -74,13 +74,19 @@ pub fn interpret(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Array>> {
     let graph = decompose(graph, |_, _| false)?;
     let fault = |op: &'static str, message: String| Error::Operands { scope: String::new(), op, message };
     if inputs.len() != graph.inputs.len() {
-        return Err(fault("interpret", format!("expected {} inputs, found {}", graph.inputs.len(), inputs.len())));
+        return Err(fault(
+            "interpret",
+            format!("expected {} inputs, found {}", graph.inputs.len(), inputs.len()),
+        ));
     }
     for (input, tensor) in graph.inputs.iter().zip(inputs) {
         let expected = graph.node(input.id);
         if &expected.shape != tensor.shape() {
             let name = &input.name;
-            return Err(fault("interpret", format!("{name}: expected {}, found {}", expected.shape, tensor.shape())));
+            return Err(fault(
+                "interpret",
+                format!("{name}: expected {}, found {}", expected.shape, tensor.shape()),
+            ));
         }
     }
     let mut values: Vec<Array> = Vec::with_capacity(graph.nodes.len());
@@ -88,7 +94,8 @@ pub fn interpret(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Array>> {
         let Op::Prim(prim) = &node.op else { unreachable!("named operations were decomposed") };
         let operands: Vec<&Array> = node.inputs.iter().map(|id| &values[id.index()]).collect();
         let kinds: Vec<DType> = node.inputs.iter().map(|&id| graph.node(id).dtype).collect();
-        let value = primitive(prim, &operands, &kinds, &node.shape, inputs).map_err(|m| fault(prim.name(), m))?;
+        let value =
+            primitive(prim, &operands, &kinds, &node.shape, inputs).map_err(|m| fault(prim.name(), m))?;
         values.push(value);
     }
     Ok(graph.roots().map(|id: Id| values[id.index()].clone()).collect())
@@ -101,7 +108,10 @@ fn primitive(
     shape: &Shape,
     inputs: &[Tensor],
 ) -> Result<Array, String> {
-    let map = |f: &dyn Fn(f64) -> f64| Array { shape: shape.clone(), data: x[0].data.iter().map(|&v| f(v)).collect() };
+    let map = |f: &dyn Fn(f64) -> f64| Array {
+        shape: shape.clone(),
+        data: x[0].data.iter().map(|&v| f(v)).collect(),
+    };
     let zip = |f: &dyn Fn(f64, f64) -> f64| {
         let pairs = x[0].data.iter().zip(&x[1].data);
         Array { shape: shape.clone(), data: pairs.map(|(&a, &b)| f(a, b)).collect() }
@@ -156,7 +166,7 @@ fn primitive(
         }),
         Prim::Pad { low, inner, value, .. } => Array::from_fn(shape, |i| {
             let from = (0..i.len()).map(|a| {
-                let step = inner[a] + 1;
+                let step = inner[a].saturating_add(1);
                 let inside = i[a].checked_sub(low[a])?;
                 (inside % step == 0 && inside / step < x[0].shape[a]).then_some(inside / step)
             });

@@ -30,8 +30,10 @@ pub fn decompose(graph: &Graph, keep: impl Fn(&'static OpDef, &Node) -> bool) ->
         });
         values.push(value);
     }
-    let outputs: Vec<_> = graph.outputs.iter().map(|(name, id)| (name.as_str(), values[id.index()])).collect();
-    let updates = graph.updates.iter().map(|&(n, id)| (values[graph.inputs[n].id.index()], values[id.index()]));
+    let outputs: Vec<_> =
+        graph.outputs.iter().map(|(name, id)| (name.as_str(), values[id.index()])).collect();
+    let updates =
+        graph.updates.iter().map(|&(n, id)| (values[graph.inputs[n].id.index()], values[id.index()]));
     builder.finish(&outputs, &updates.collect::<Vec<_>>())
 }
 

@@ -126,11 +126,34 @@ pub struct Window {
 }
 
 /// Number of window positions along an axis of `size`, `None` if not even one fits.
-pub fn positions(size: usize, window: usize, stride: usize, dilation: usize, pad: [usize; 2]) -> Option<usize> {
+pub fn positions(
+    size: usize,
+    window: usize,
+    stride: usize,
+    dilation: usize,
+    pad: [usize; 2],
+) -> Option<usize> {
     let extent = dilation.checked_mul(window.checked_sub(1)?)?.checked_add(1)?;
     let room = size.checked_add(pad[0])?.checked_add(pad[1])?.checked_sub(extent)?;
     Some(room.checked_div(stride)? + 1)
 }
+
+/// The most elements that a value may have, zero sizes counted as one, so that no arithmetic on sizes overflows.
+pub const MAX_ELEMENTS: usize = 1 << 40;
+
+/// Refuses a shape of more than [`MAX_ELEMENTS`].
+pub(crate) fn check_size(shape: &Shape) -> Result<(), String> {
+    let product = shape.iter().fold(1usize, |n, &d| n.saturating_mul(d.max(1)));
+    match product <= MAX_ELEMENTS && shape.rank() <= MAX_RANK {
+        true => Ok(()),
+        false => {
+            Err(format!("a value of shape {shape} is too large: at most 2^40 elements and {MAX_RANK} axes"))
+        }
+    }
+}
+
+/// The most axes that a value may have.
+const MAX_RANK: usize = 16;
 
 /// A primitive operation. Every value has a static shape; nothing broadcasts unless it says so.
 #[derive(Clone, Debug)]
@@ -254,7 +277,9 @@ impl PartialEq for Prim {
             | (MaxPoolIndex(a), MaxPoolIndex(b))
             | (MaxPoolTake(a), MaxPoolTake(b))
             | (SumPool(a), SumPool(b)) => a == b,
-            (MaxPoolGrad(a, s), MaxPoolGrad(b, t)) | (SumPoolGrad(a, s), SumPoolGrad(b, t)) => a == b && s == t,
+            (MaxPoolGrad(a, s), MaxPoolGrad(b, t)) | (SumPoolGrad(a, s), SumPoolGrad(b, t)) => {
+                a == b && s == t
+            }
             (Random(a, s), Random(b, t)) => a == b && s == t,
             _ => false,
         }
@@ -329,6 +354,14 @@ impl Prim {
 
     /// The shape rule: what comes out for these operands, or what is wrong with them.
     pub fn infer(&self, inputs: &[(&Shape, DType)]) -> Result<(Shape, DType), String> {
+        inputs.iter().try_for_each(|i| check_size(i.0))?;
+        let (shape, dtype) = self.rule(inputs)?;
+        check_size(&shape)?;
+        Ok((shape, dtype))
+    }
+
+    /// [`Prim::infer`] but for the size of what comes out.
+    fn rule(&self, inputs: &[(&Shape, DType)]) -> Result<(Shape, DType), String> {
         use Prim::*;
         let count = match self {
             Input(..) | Constant(_) | Fill(..) | Iota(..) => 0,
@@ -349,11 +382,16 @@ impl Prim {
         };
         let same = |i: usize, j: usize| {
             if inputs[i].1 != inputs[j].1 {
-                return Err(format!("expected operands of one type, found {} and {}", inputs[i].1, inputs[j].1));
+                return Err(format!(
+                    "expected operands of one type, found {} and {}",
+                    inputs[i].1, inputs[j].1
+                ));
             }
             match inputs[i].0 == inputs[j].0 {
                 true => Ok((inputs[i].0.clone(), inputs[i].1)),
-                false => Err(format!("expected operands of one shape, found {} and {}", inputs[i].0, inputs[j].0)),
+                false => {
+                    Err(format!("expected operands of one shape, found {} and {}", inputs[i].0, inputs[j].0))
+                }
             }
         };
         let axis_of = |axis: usize| match axis < inputs[0].0.rank() {
@@ -452,7 +490,10 @@ impl Prim {
             Pad { low, high, inner, .. } => {
                 ranks(&[low.len(), high.len(), inner.len()])?;
                 let dims = inputs[0].0.iter().enumerate();
-                let dims = dims.map(|(i, &d)| low[i] + d + d.saturating_sub(1) * inner[i] + high[i]);
+                let dims = dims.map(|(i, &d)| {
+                    let spread = d.saturating_sub(1).saturating_mul(inner[i]).saturating_add(d);
+                    spread.saturating_add(low[i]).saturating_add(high[i])
+                });
                 (dims.collect::<Vec<_>>().into(), inputs[0].1)
             }
             Concat(axis) => {
@@ -460,11 +501,12 @@ impl Prim {
                 axis_of(*axis)?;
                 let mut dims = first.to_vec();
                 for (s, d) in &inputs[1..] {
-                    let fits = s.rank() == dims.len() && (0..dims.len()).all(|i| i == *axis || s[i] == dims[i]);
+                    let fits =
+                        s.rank() == dims.len() && (0..dims.len()).all(|i| i == *axis || s[i] == dims[i]);
                     if !fits || d != dtype {
                         return Err(format!("cannot join {dtype} {first} and {d} {s} along axis {axis}"));
                     }
-                    dims[*axis] += s[*axis];
+                    dims[*axis] = dims[*axis].saturating_add(s[*axis]);
                 }
                 (dims.into(), *dtype)
             }
@@ -504,7 +546,9 @@ impl Prim {
             ScatterAdd(rows) => {
                 let (index, updates) = (inputs[0].0, inputs[1].0);
                 if inputs[0].1 != DType::I32 || !updates.starts_with(index) {
-                    return Err(format!("updates {updates} do not begin with the shape of the i32 indices {index}"));
+                    return Err(format!(
+                        "updates {updates} do not begin with the shape of the i32 indices {index}"
+                    ));
                 }
                 ([&[*rows], &updates[index.rank()..]].concat().into(), inputs[1].1)
             }
@@ -515,7 +559,11 @@ impl Prim {
                     false => (s[rank - 2], s[rank - 1]),
                     true => (s[rank - 1], s[rank - 2]),
                 };
-                if rank < 2 || b.rank() != rank || a[..rank - 2] != b[..rank - 2] || inputs[0].1 != inputs[1].1 {
+                if rank < 2
+                    || b.rank() != rank
+                    || a[..rank - 2] != b[..rank - 2]
+                    || inputs[0].1 != inputs[1].1
+                {
                     return Err(format!("cannot multiply {} {a} by {} {b}", inputs[0].1, inputs[1].1));
                 }
                 let ((m, k), (l, n)) = (split(a, *ta), split(b, *tb));
@@ -608,9 +656,17 @@ impl fmt::Display for Prim {
             },
             Conv(c) | ConvGradInput(c, _) | ConvGradKernel(c, _) => {
                 let ([sy, sx], [dy, dx]) = (c.stride, c.dilation);
-                write!(f, "[stride {sy}x{sx}, dilation {dy}x{dx}, padding {:?}, groups {}]", c.padding, c.groups)
+                write!(
+                    f,
+                    "[stride {sy}x{sx}, dilation {dy}x{dx}, padding {:?}, groups {}]",
+                    c.padding, c.groups
+                )
             }
-            MaxPool(w) | MaxPoolIndex(w) | MaxPoolGrad(w, _) | MaxPoolTake(w) | SumPool(w)
+            MaxPool(w)
+            | MaxPoolIndex(w)
+            | MaxPoolGrad(w, _)
+            | MaxPoolTake(w)
+            | SumPool(w)
             | SumPoolGrad(w, _) => {
                 let ([h, wd], [sy, sx]) = (w.size, w.stride);
                 write!(f, "[window {h}x{wd}, stride {sy}x{sx}, padding {:?}]", w.padding)

@@ -92,7 +92,13 @@ fn run(op: &OpDef, case: &Case, shape: &Shape, offset: usize) -> Result<Vec<f32>
         inputs.push(kernel_input(tensor)?);
     }
     let mut output = vec![f32::NAN; shape.elements()];
-    let call = KernelCall { inputs: &inputs, output: &mut output, columns: shape.last(), offset, attrs: &case.attrs };
+    let call = KernelCall {
+        inputs: &inputs,
+        output: &mut output,
+        columns: shape.last(),
+        offset,
+        attrs: &case.attrs,
+    };
     (kernel.run)(call)?;
     Ok(output)
 }

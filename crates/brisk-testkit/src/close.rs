@@ -35,9 +35,14 @@ pub fn assert_close<A: Number, B: Number>(name: &str, got: &[A], want: &[B], rto
         }
     };
     let far: Vec<_> = pairs.enumerate().map(|(i, p)| (i, p, excess(p))).filter(|f| f.2 > 1.0).collect();
-    let (Some(first), Some(worst)) = (far.first(), far.iter().max_by(|a, b| a.2.total_cmp(&b.2))) else { return };
+    let (Some(first), Some(worst)) = (far.first(), far.iter().max_by(|a, b| a.2.total_cmp(&b.2))) else {
+        return;
+    };
     let place = |&(i, (got, want), excess): &(usize, (f64, f64), f64)| {
-        format!("[{i}] got {got:e}, want {want:e}, {:.2e} apart, {excess:.2} times what is allowed", (got - want).abs())
+        format!(
+            "[{i}] got {got:e}, want {want:e}, {:.2e} apart, {excess:.2} times what is allowed",
+            (got - want).abs()
+        )
     };
     panic!(
         "{name}: {} of {} numbers differ (rtol {rtol:e}, atol {atol:e})\n  first: {}\n  worst: {}",
@@ -58,7 +63,9 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "x: 2 of 3 numbers differ (rtol 0e0, atol 1e-1)\n  first: [1] got 2e0, want 3e0")]
+    #[should_panic(
+        expected = "x: 2 of 3 numbers differ (rtol 0e0, atol 1e-1)\n  first: [1] got 2e0, want 3e0"
+    )]
     fn names_the_first_place() {
         assert_close("x", &[1.0, 2.0, 3.0], &[1.0, 3.0, 5.0], 0.0, 0.1);
     }

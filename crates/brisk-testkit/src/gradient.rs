@@ -44,7 +44,8 @@ fn try_gradient(
     let cotangent = random.floats(evaluate(operands, &build)?.shape, -1.0, 1.0);
     let b = Builder::new();
     let values = inputs(&b, operands);
-    let gradients = grad(product(build(&b, &values), &cotangent), &by.iter().map(|&i| values[i]).collect::<Vec<_>>())?;
+    let gradients =
+        grad(product(build(&b, &values), &cotangent), &by.iter().map(|&i| values[i]).collect::<Vec<_>>())?;
     let names: Vec<String> = by.iter().map(|i| i.to_string()).collect();
     let outputs: Vec<_> = names.iter().map(String::as_str).zip(gradients).collect();
     let found = match outputs.is_empty() {

@@ -23,7 +23,8 @@ pub fn maps() -> impl Strategy<Value = Shape> {
 /// Maps and a window that fits on them.
 pub fn pooling() -> impl Strategy<Value = (Shape, Window)> {
     let axis = |size: usize| {
-        (1..=size.min(4)).prop_flat_map(|window| (Just(window), 1..=3usize, 0..window.min(2), 0..window.min(2)))
+        (1..=size.min(4))
+            .prop_flat_map(|window| (Just(window), 1..=3usize, 0..window.min(2), 0..window.min(2)))
     };
     maps().prop_flat_map(move |shape| {
         let (h, w) = (axis(shape[1]), axis(shape[2]));

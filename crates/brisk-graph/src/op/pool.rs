@@ -36,6 +36,9 @@ fn to_window(a: &Attrs) -> Result<Window, String> {
     }
 }
 
+/// Beyond so many window positions, [`avg_pool`] counts cells when it runs, rather than keep a constant of that size.
+const MOST_SHARES: usize = 1 << 22;
+
 /// For each window position along an axis, how many of its cells lie on the map.
 fn counts(out: usize, size: usize, window: usize, stride: usize, before: usize) -> Vec<usize> {
     let end = |o: usize| (o * stride + window).saturating_sub(before).min(size);
@@ -61,6 +64,10 @@ pub static AVG_POOL: OpDef = OpDef {
             return sum * (1.0 / (window.size[0] as f64 * window.size[1] as f64));
         }
         let (&[_, oh, ow, _], &[_, h, w, _]) = (&sum.shape()[..], &from[..]) else { return sum };
+        if oh.saturating_mul(ow) > MOST_SHARES {
+            let ones = b.fill_as(1.0, [1, h, w, 1], sum.dtype());
+            return sum / ones.sum_pool(window);
+        }
         let rows = counts(oh, h, window.size[0], window.stride[0], window.padding[0][0]);
         let columns = counts(ow, w, window.size[1], window.stride[1], window.padding[1][0]);
         let shares = rows.iter().flat_map(|r| columns.iter().map(move |c| 1.0 / (r * c).max(1) as f64));

@@ -25,10 +25,10 @@ pub static UPSAMPLE: OpDef = OpDef {
             return Err(format!("expected maps [n, h, w, c], found {shape}"));
         };
         match factors(a) {
-            [fy, fx] if fy > 0 && fx > 0 => {
+            [fy @ 1..=MOST, fx @ 1..=MOST] => {
                 Ok(([n, h.saturating_mul(fy), w.saturating_mul(fx), c].into(), dtype))
             }
-            other => Err(format!("expected factors of at least 1, found {other:?}")),
+            other => Err(format!("expected factors between 1 and {MOST}, found {other:?}")),
         }
     },
     decompose: |_, x, a| {
@@ -49,6 +49,9 @@ pub static UPSAMPLE: OpDef = OpDef {
         [0, 1].into_iter().flat_map(|bilinear| shapes.map(|s| sample(s, bilinear))).collect()
     },
 };
+
+/// The largest factor: each one takes nodes of its own.
+const MOST: usize = 1024;
 
 fn factors(a: &Attrs) -> [usize; 2] {
     match a.get_ints("factors") {
