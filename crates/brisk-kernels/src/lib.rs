@@ -1,6 +1,21 @@
 //! Compute on slices and strides: SIMD, convolutions, pooling, reductions, random numbers.
 //!
 //! Knows no graph, starts no thread, and allocates nothing: callers give every buffer, scratch included.
+//! (Two exceptions: building an [`elementwise::Program`], and the packing buffer that `gemm` keeps for each thread.)
+//!
+//! Functions are safe and check lengths once a call; the loops inside are written once, generic over the width of a
+//! vector, and dispatched at run time by [`simd`]. Results depend on the instruction set at most, never on
+//! how slices are aligned or work is divided.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`simd`] | the choice of instructions; `exp`, `ln`, `tanh`, `erf` and others on vectors |
+//! | [`elementwise`] | chains of elementwise operations as one pass, by an interpreter of L1-sized blocks |
+//! | [`matmul`] | matrix products, strided and batched |
+//! | [`conv`], [`pool`] | convolutions and pooling, forward and backward |
+//! | [`reduce`], [`softmax`], [`norm`] | reductions, row by row or down columns, and what is built on them |
+//! | [`movement`] | strided copies, rows by index |
+//! | [`random`] | counter-based random numbers |
 
 pub mod conv;
 pub mod elementwise;

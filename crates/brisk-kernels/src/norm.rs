@@ -35,7 +35,7 @@ pub fn layer_norm(
 }
 
 fn rows(cols: usize, x: &[f32]) -> usize {
-    assert!(cols > 0 && x.len() % cols == 0, "norm: {} values are no rows of {cols}", x.len());
+    assert!(cols > 0 && x.len().is_multiple_of(cols), "norm: {} values are no rows of {cols}", x.len());
     x.len() / cols
 }
 

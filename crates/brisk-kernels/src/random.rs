@@ -266,7 +266,7 @@ mod tests {
                     prop_assert_eq!(uniform[i], (bits(key, at) >> 8) as f32 * ULP);
                     let radius = (-2.0 * (f64::from((bits(key, at & !1) >> 8) + 1) * f64::from(ULP)).ln()).sqrt();
                     let angle = f64::from(bits(key, at | 1) >> 8) * std::f64::consts::TAU * f64::from(ULP);
-                    let want = radius * if at % 2 == 0 { angle.cos() } else { angle.sin() };
+                    let want = radius * if at.is_multiple_of(2) { angle.cos() } else { angle.sin() };
                     prop_assert!((f64::from(normal[i]) - want).abs() < 4e-6, "{} {}", normal[i], want);
                     let mut one = [0.0];
                     fill::<Normal>(level, key, at, &mut one);

@@ -120,12 +120,15 @@ fn fold_row<S: Simd, O: Fold>(s: S, x: &[f32]) -> f32 {
 /// Long rows by blocks, so that sums stay accurate.
 #[inline(always)]
 fn fold_blocks<S: Simd, O: Fold>(s: S, x: &[f32]) -> f32 {
-    let mut blocks = x.chunks(1024).map(
-        #[inline(always)]
-        |block| f64::from(fold_row::<S, O>(s, block)),
-    );
-    let first = blocks.next().unwrap_or(f64::from(O::EMPTY));
-    blocks.fold(first, O::join_blocks) as f32
+    // Plain loops here and below: closures in iterators would be compiled without the vectors.
+    let (first, mut rest) = x.split_at(x.len().min(1024));
+    let mut all = f64::from(fold_row::<S, O>(s, first));
+    while !rest.is_empty() {
+        let (block, later) = rest.split_at(rest.len().min(1024));
+        all = O::join_blocks(all, f64::from(fold_row::<S, O>(s, block)));
+        rest = later;
+    }
+    all as f32
 }
 
 struct Axis<'a, O> {
@@ -258,14 +261,11 @@ impl WithSimd for Dot<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) -> f32 {
-        self.0
-            .chunks(4096)
-            .zip(self.1.chunks(4096))
-            .map(
-                #[inline(always)]
-                |(x, y)| f64::from(dot_row(s, x, y)),
-            )
-            .sum::<f64>() as f32
+        let mut all = 0.0;
+        for (x, y) in self.0.chunks(512).zip(self.1.chunks(512)) {
+            all += f64::from(dot_row(s, x, y));
+        }
+        all as f32
     }
 }
 

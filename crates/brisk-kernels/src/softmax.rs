@@ -29,7 +29,7 @@ pub fn softmax(cols: usize, x: &[f32], out: &mut [f32]) {
 /// assert_eq!(y, [0.25; 4]);
 /// ```
 pub fn softmax_in_place(cols: usize, x: &mut [f32]) {
-    assert!(cols > 0 && x.len() % cols == 0, "softmax: whole rows");
+    assert!(cols > 0 && x.len().is_multiple_of(cols), "softmax: whole rows");
     simd::dispatch(Softmax { cols, x });
 }
 
@@ -150,7 +150,7 @@ fn log_sum_exp<S: Simd>(s: S, row: &[f32]) -> f32 {
 /// ```
 pub fn log_softmax(cols: usize, x: &[f32], out: &mut [f32]) {
     assert_eq!(x.len(), out.len(), "log_softmax: lengths");
-    assert!(cols > 0 && x.len() % cols == 0, "log_softmax: whole rows");
+    assert!(cols > 0 && x.len().is_multiple_of(cols), "log_softmax: whole rows");
     simd::dispatch(LogSoftmax { cols, x, out });
 }
 
@@ -187,7 +187,7 @@ impl WithSimd for LogSoftmax<'_> {
 /// ```
 pub fn softmax_grad(cols: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     assert!(y.len() == dy.len() && y.len() == dx.len(), "softmax_grad: lengths");
-    assert!(cols > 0 && y.len() % cols == 0, "softmax_grad: whole rows");
+    assert!(cols > 0 && y.len().is_multiple_of(cols), "softmax_grad: whole rows");
     simd::dispatch(Grad { cols, y, dy, dx, log: false });
 }
 
@@ -200,7 +200,7 @@ pub fn softmax_grad(cols: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
 /// ```
 pub fn log_softmax_grad(cols: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     assert!(y.len() == dy.len() && y.len() == dx.len(), "log_softmax_grad: lengths");
-    assert!(cols > 0 && y.len() % cols == 0, "log_softmax_grad: whole rows");
+    assert!(cols > 0 && y.len().is_multiple_of(cols), "log_softmax_grad: whole rows");
     simd::dispatch(Grad { cols, y, dy, dx, log: true });
 }
 

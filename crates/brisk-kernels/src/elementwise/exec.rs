@@ -73,7 +73,7 @@ impl WithSimd for Run<'_> {
             let chunk = match (plan.by_rows, short_rows) {
                 (false, _) => plan.block,
                 (true, true) => plan.block / job.cols * job.cols,
-                (true, false) => job.cols.div_ceil(job.cols.div_ceil(plan.block)),
+                (true, false) => job.cols.div_ceil(job.cols.div_ceil(plan.block)).next_multiple_of(64),
             };
             if plan.by_rows && short_rows {
                 frame.begin_rows(chunk);
@@ -125,9 +125,18 @@ impl Frame<'_> {
         let phase = self.job.range.start % cols;
         let n = chunk.min(self.job.range.len());
         for (i, o) in plan.rows.iter().enumerate() {
-            for k in 0..n {
-                // SAFETY: k < block; the operand has `cols` elements.
-                unsafe { *self.row(i).add(k) = *self.operand(*o).add((phase + k) % cols) };
+            // SAFETY: the copies lie inside a block, the operand has `cols` elements, and filled parts are copied on.
+            unsafe {
+                let (row, operand) = (self.row(i), self.operand(*o));
+                let first = n.min(cols - phase);
+                row.copy_from_nonoverlapping(operand.add(phase), first);
+                row.add(first).copy_from_nonoverlapping(operand, n.min(cols) - first);
+                let mut done = n.min(cols);
+                while done < n {
+                    let more = done.min(n - done);
+                    row.add(done).copy_from_nonoverlapping(row, more);
+                    done += more;
+                }
             }
         }
         for i in 0..plan.sums.len() {
