@@ -6,7 +6,7 @@
 //! ```
 //! use brisk_nn::prelude::*;
 //! let model = Sequential::new([28, 28, 1])
-//!     .add(Conv2D::new(32, 3).activation(Activation::Relu))
+//!     .add(Conv2D::new(32, 3).activation(Relu))
 //!     .add(MaxPooling2D::new(2))
 //!     .add(Flatten {})
 //!     .add(Dense::new(10))
@@ -48,6 +48,7 @@ pub use size::{Padding, Size};
 
 /// What most programs that build models need.
 pub mod prelude {
+    pub use crate::Activation::{Relu, Sigmoid, Silu, Softmax, Softplus, Tanh};
     pub use crate::layer::*;
     pub use crate::{
         Activation, Context, Initializer, Loss, Metric, Model, Optimizer, Padding, Schedule, Sequential, Task,

@@ -61,10 +61,13 @@ impl Scaling {
                 return Err(Error::config("scaling", message));
             }
         }
-        if self.std.iter().any(|s| !(*s > 0.0)) || !self.scale.is_finite() {
+        if self.std.iter().any(|s| *s <= 0.0 || !s.is_finite()) || !self.scale.is_finite() {
             return Err(Error::config(
                 "scaling",
-                format!("expected a finite scale and std above 0, found {self:?}"),
+                format!(
+                    "expected a finite scale and std above 0, found scale {} and std {:?}",
+                    self.scale, self.std
+                ),
             ));
         }
         let vector =

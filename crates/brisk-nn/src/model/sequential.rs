@@ -9,9 +9,9 @@ use crate::{LayerSpec, Model, Result};
 /// ```
 /// use brisk_nn::prelude::*;
 /// let model = Sequential::new([32, 32, 3])
-///     .add(Conv2D::new(32, 3).activation(Activation::Relu))
+///     .add(Conv2D::new(32, 3).activation(Relu))
 ///     .add(MaxPooling2D::new(2))
-///     .add(Conv2D::new(64, 3).activation(Activation::Relu))
+///     .add(Conv2D::new(64, 3).activation(Relu))
 ///     .add(MaxPooling2D::new(2))
 ///     .add(Flatten {})
 ///     .add(Dense::new(10))
@@ -32,6 +32,7 @@ impl Sequential {
     }
 
     /// With a layer more: after the one before, or where its [`LayerSpec`] says.
+    #[allow(clippy::should_implement_trait)] // Keras's name
     pub fn add(mut self, layer: impl Into<LayerSpec>) -> Sequential {
         self.layers.push(layer.into());
         self

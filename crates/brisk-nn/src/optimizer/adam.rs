@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clip::Clip;
 use super::sgd::decay;
-use super::{Rule, Scalars};
+use super::{Bounds, Rule, Scalars};
 
 macro_rules! adam {
     ($(#[$doc:meta])* $name:ident, $text:literal, $decay:ty, $default:expr, $as_option:expr, $skip:literal) => {
@@ -61,10 +61,10 @@ macro_rules! adam {
                 self.learning_rate
             }
 
-            fn bounds(&self) -> (Vec<(&'static str, f64)>, Vec<(&'static str, f64)>) {
+            fn bounds(&self) -> Bounds {
                 let decay: Option<f64> = $as_option(self.weight_decay);
                 let positive = vec![("epsilon", self.epsilon), ("weight_decay", decay.unwrap_or(0.0))];
-                (vec![("beta_1", self.beta_1), ("beta_2", self.beta_2)], positive)
+                Bounds { shares: vec![("beta_1", self.beta_1), ("beta_2", self.beta_2)], positive }
             }
 
             fn clip(&self) -> Clip {

@@ -57,14 +57,20 @@ pub const LEARNING_RATE: &str = "learning_rate";
 /// Name of the scalar input with the learning rate and Adam's bias corrections in it.
 pub const STEP_SIZE: &str = "step_size";
 
+/// Numbers that must lie from 0 to below 1, and numbers that must be 0 or more.
+pub(crate) struct Bounds {
+    pub shares: Vec<(&'static str, f64)>,
+    pub positive: Vec<(&'static str, f64)>,
+}
+
 /// The rule of one optimizer.
 pub(crate) trait Rule {
     /// The name in configuration.
     fn name(&self) -> &'static str;
     /// The learning rate.
     fn learning_rate(&self) -> f64;
-    /// Numbers that must lie from 0 to below 1, and numbers that must be 0 or more.
-    fn bounds(&self) -> (Vec<(&'static str, f64)>, Vec<(&'static str, f64)>);
+    /// What its numbers must keep to.
+    fn bounds(&self) -> Bounds;
     /// What happens to gradients first.
     fn clip(&self) -> Clip;
     /// What is remembered for each parameter.
@@ -199,7 +205,7 @@ impl Optimizer {
     /// An error if its numbers make no sense.
     pub fn check(&self) -> Result<()> {
         let rule = self.rule();
-        let (shares, positive) = rule.bounds();
+        let Bounds { shares, positive } = rule.bounds();
         let fail = |name: &str, expected: &str, found: f64| {
             Err(Error::config(
                 format!("optimizer {}", self.name()),
@@ -212,7 +218,9 @@ impl Optimizer {
         let clip = rule.clip();
         let clips =
             [("clipnorm", clip.norm), ("global_clipnorm", clip.global_norm), ("clipvalue", clip.value)];
-        if let Some((name, x)) = clips.iter().filter_map(|c| c.1.map(|x| (c.0, x))).find(|c| !(c.1 > 0.0)) {
+        if let Some((name, x)) =
+            clips.iter().filter_map(|c| c.1.map(|x| (c.0, x))).find(|c| c.1 <= 0.0 || c.1.is_nan())
+        {
             return fail(name, "above 0", x);
         }
         let rate = ("learning_rate", rule.learning_rate());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clip::Clip;
 use super::sgd::decay;
-use super::{Rule, Scalars};
+use super::{Bounds, Rule, Scalars};
 
 /// RMSprop (Hinton, 2012): `v = rho v + (1 - rho) g²; p -= lr g / sqrt(v + epsilon)`; centered, `v` less the square of a
 /// running mean of `g`; with momentum, `m = momentum m + step; p -= m`.
@@ -69,9 +69,9 @@ impl Rule for RmsProp {
         self.learning_rate
     }
 
-    fn bounds(&self) -> (Vec<(&'static str, f64)>, Vec<(&'static str, f64)>) {
+    fn bounds(&self) -> Bounds {
         let positive = vec![("epsilon", self.epsilon), ("weight_decay", self.weight_decay.unwrap_or(0.0))];
-        (vec![("rho", self.rho), ("momentum", self.momentum)], positive)
+        Bounds { shares: vec![("rho", self.rho), ("momentum", self.momentum)], positive }
     }
 
     fn clip(&self) -> Clip {

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::clip::Clip;
-use super::{Rule, Scalars};
+use super::{Bounds, Rule, Scalars};
 
 /// Gradient descent, with momentum (Polyak, 1964; Nesterov, 1983): `p -= lr g`, or
 /// `m = momentum m - lr g; p += m`, or with Nesterov's look ahead `p += momentum m - lr g`.
@@ -62,8 +62,11 @@ impl Rule for Sgd {
         self.learning_rate
     }
 
-    fn bounds(&self) -> (Vec<(&'static str, f64)>, Vec<(&'static str, f64)>) {
-        (vec![("momentum", self.momentum)], vec![("weight_decay", self.weight_decay.unwrap_or(0.0))])
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            shares: vec![("momentum", self.momentum)],
+            positive: vec![("weight_decay", self.weight_decay.unwrap_or(0.0))],
+        }
     }
 
     fn clip(&self) -> Clip {

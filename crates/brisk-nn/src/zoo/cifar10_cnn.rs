@@ -15,9 +15,9 @@ use crate::{Model, Result};
 /// ```
 pub fn cifar10_cnn(input_shape: impl Into<Shape>, classes: usize) -> Result<Model> {
     Sequential::new(input_shape)
-        .add(Conv2D::new(32, 3).activation(Activation::Relu))
+        .add(Conv2D::new(32, 3).activation(Relu))
         .add(MaxPooling2D::new(2))
-        .add(Conv2D::new(64, 3).activation(Activation::Relu))
+        .add(Conv2D::new(64, 3).activation(Relu))
         .add(MaxPooling2D::new(2))
         .add(Flatten {})
         .add(Dense::new(classes))

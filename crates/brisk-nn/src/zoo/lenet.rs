@@ -15,13 +15,13 @@ use crate::{Model, Result};
 /// ```
 pub fn lenet(input_shape: impl Into<Shape>, classes: usize) -> Result<Model> {
     Sequential::new(input_shape)
-        .add(Conv2D::new(6, 5).padding(Padding::Same).activation(Activation::Relu))
+        .add(Conv2D::new(6, 5).padding(Padding::Same).activation(Relu))
         .add(MaxPooling2D::new(2))
-        .add(Conv2D::new(16, 5).activation(Activation::Relu))
+        .add(Conv2D::new(16, 5).activation(Relu))
         .add(MaxPooling2D::new(2))
         .add(Flatten {})
-        .add(Dense::new(120).activation(Activation::Relu))
-        .add(Dense::new(84).activation(Activation::Relu))
+        .add(Dense::new(120).activation(Relu))
+        .add(Dense::new(84).activation(Relu))
         .add(Dense::new(classes))
         .build()
 }

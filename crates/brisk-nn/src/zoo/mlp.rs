@@ -15,7 +15,7 @@ use crate::{Model, Result};
 pub fn mlp(input_shape: impl Into<Shape>, classes: usize) -> Result<Model> {
     Sequential::new(input_shape)
         .add(Flatten {})
-        .add(Dense::new(128).activation(Activation::Relu))
+        .add(Dense::new(128).activation(Relu))
         .add(Dense::new(classes))
         .build()
 }

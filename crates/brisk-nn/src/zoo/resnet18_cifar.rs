@@ -50,7 +50,7 @@ impl Layers {
     }
 
     fn relu(&mut self, name: &str, x: &str) -> String {
-        self.push(ActivationLayer::new(Activation::Relu), name.into(), &[x])
+        self.push(ActivationLayer::new(Relu), name.into(), &[x])
     }
 
     /// `relu(x + norm(conv(relu(norm(conv(x))))))`

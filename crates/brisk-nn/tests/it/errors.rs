@@ -120,7 +120,7 @@ fn tasks_that_do_not_fit_say_what_to_do() {
         optimizer sgd: expected learning_rate of 0 or more, found -1
         optimizer sgd: expected clipnorm above 0, found 0
         scaling: expected a mean for each of 8 channels, found 3
-        scaling: expected a finite scale and std above 0, found Scaling { scale: 1.0, mean: [], std: [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0] }
+        scaling: expected a finite scale and std above 0, found scale 1 and std [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         metric accuracy: does not go with the loss mean_squared_error
         loss binary_crossentropy: class_weights need a model with one output, found 2
     "#]].assert_eq(&(lines.join("\n") + "\n"));

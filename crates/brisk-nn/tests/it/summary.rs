@@ -26,7 +26,8 @@ fn the_table_of_a_sequential_model() {
          Total params: 42,442 (165.79 KB)
          Trainable params: 42,442 (165.79 KB)
          Non-trainable params: 0 (0.00 B)
-    "#]].assert_eq(&text);
+    "#]]
+    .assert_eq(&text);
 }
 
 #[test]
@@ -50,5 +51,6 @@ fn the_table_of_a_branching_model() {
          Total params: 164 (656.00 B)
          Trainable params: 156 (624.00 B)
          Non-trainable params: 8 (32.00 B)
-    "#]].assert_eq(&model.summary().expect("sound"));
+    "#]]
+    .assert_eq(&model.summary().expect("sound"));
 }
