@@ -118,7 +118,7 @@ pub fn ln<S: Simd>(s: S, x: S::f32s) -> S::f32s {
 pub fn tanh<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let a = s.abs_f32s(x);
     let z = s.mul_f32s(a, a);
-    let p = poly(s, z, [-0.005_704_988_7, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1]);
+    let p = poly(s, z, [-0.005_704_988_7, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1]);
     let small = s.mul_add_e_f32s(s.mul_f32s(p, z), a, a);
     // 1 - 2 / (e^2a + 1); past 10 the result is 1 in f32, and the exponent needs no second factor.
     let (n, e) = exp_parts(s, s.min_f32s(s.add_f32s(a, a), s.splat_f32s(20.0)));
