@@ -368,7 +368,26 @@ impl<'g> Value<'g> {
     fn binary(self, op: Binary, other: Value<'g>) -> Value<'g> {
         let prim = Prim::Binary(op);
         let (a, b) = self.stretch(other, prim.name());
+        // Numbers known now are computed now.
+        if let (Some(x), Some(y), true) = (a.known(), b.known(), a.dtype().is_float()) {
+            let value = match op {
+                Binary::Add => x + y,
+                Binary::Sub => x - y,
+                Binary::Mul => x * y,
+                Binary::Div => x / y,
+                Binary::Max | Binary::Min | Binary::Pow => return self.builder.prim(prim, &[a, b]),
+            };
+            return self.builder.fill_as(value, a.shape(), a.dtype());
+        }
         self.builder.prim(prim, &[a, b])
+    }
+
+    /// The number that fills it, if it is one known now.
+    fn known(self) -> Option<f64> {
+        match self.builder.node(self.id).op {
+            Op::Prim(Prim::Fill(value, ..)) => Some(value.0),
+            _ => None,
+        }
     }
 
     fn compare(self, op: Compare, other: Value<'g>) -> Value<'g> {
@@ -431,9 +450,12 @@ impl<'g> Value<'g> {
     /// The same elements in another shape.
     pub fn reshape(self, shape: impl Into<Shape>) -> Value<'g> {
         let shape = shape.into();
-        match shape == self.shape() {
-            true => self,
-            false => self.builder.prim(Prim::Reshape(shape), &[self]),
+        match self.known() {
+            _ if shape == self.shape() => self,
+            Some(value) if shape.elements() == self.shape().elements() => {
+                self.builder.fill_as(value, shape, self.dtype())
+            }
+            _ => self.builder.prim(Prim::Reshape(shape), &[self]),
         }
     }
 
@@ -443,8 +465,8 @@ impl<'g> Value<'g> {
         if shape == self.shape() {
             return self;
         }
-        if let Op::Prim(Prim::Fill(v, _, dtype)) = self.builder.node(self.id).op {
-            return self.builder.prim(Prim::Fill(v, shape, dtype), &[]);
+        if let Some(value) = self.known() {
+            return self.builder.fill_as(value, shape, self.dtype());
         }
         self.builder.prim(Prim::Broadcast(shape), &[self])
     }

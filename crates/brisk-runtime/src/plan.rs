@@ -108,14 +108,14 @@ pub fn plan(
         arena: 0,
         sums: 0,
     };
+    let guarded = guard.and_then(|name| graph.outputs.iter().position(|o| o.0 == name)).map(|at| outputs[at]);
     for block in blocks {
         match block.by_tile {
             true => planner.region(block),
-            false => planner.waves(block),
+            false => planner.waves(block, guarded),
         }
     }
-    let guard = guard.and_then(|name| graph.outputs.iter().position(|o| o.0 == name)).map(|at| {
-        let v = outputs[at];
+    let guard = guarded.map(|v| {
         let known = planner.stages.iter().rposition(|s| planner.written(s).contains(&v));
         (known.unwrap_or(0), v)
     });
@@ -167,13 +167,28 @@ impl Planner {
         }
     }
 
-    /// Whole steps, in waves of steps that do not need each other.
-    fn waves(&mut self, block: Block) {
+    /// Whole steps, in waves of steps that do not need each other. The guarded value comes before everything that it
+    /// does not need, so that the state is written only once it is known.
+    fn waves(&mut self, block: Block, guarded: Option<V>) {
+        let mut needed: HashSet<V> = guarded.into_iter().collect();
+        let mut first: Vec<bool> = vec![false; block.steps.len()];
+        for (i, step) in block.steps.iter().enumerate().rev() {
+            first[i] = step.outputs.iter().any(|o| needed.contains(&o.val));
+            if first[i] {
+                needed.extend(step.inputs.iter().map(|r| r.val));
+            }
+        }
         let mut wave_of: HashMap<V, usize> = HashMap::new();
         let mut waves: Vec<Vec<usize>> = Vec::new();
-        for mut step in block.steps {
-            let wave =
-                step.inputs.iter().filter_map(|r| wave_of.get(&r.val)).map(|w| w + 1).max().unwrap_or(0);
+        let (before, after): (Vec<_>, Vec<_>) = block.steps.into_iter().zip(first).partition(|s| s.1);
+        let split = before.len();
+        let mut start = 0;
+        for (i, (mut step, _)) in before.into_iter().chain(after).enumerate() {
+            if i == split {
+                start = waves.len();
+            }
+            let wave = step.inputs.iter().filter_map(|r| wave_of.get(&r.val)).map(|w| w + 1).max().unwrap_or(0);
+            let wave = wave.max(start);
             wave_of.extend(step.outputs.iter().map(|o| (o.val, wave)));
             let scratch = step.kernel.scratch(self.batch);
             step.scratch = (0, scratch);
