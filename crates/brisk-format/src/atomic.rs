@@ -4,7 +4,7 @@
 //! the rename the old one stands untouched; after it the new one is complete, also if the power fails. What a killed
 //! process has left lying is removed by a later one.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Resul
     let path = &resolve(path);
     let (parent, name) = place(path)?;
     fs::create_dir_all(&parent).map_err(Error::write(path))?;
-    remove_leftovers(&parent, &name);
+    remove_leftovers(&parent, &name, &[]);
     let write_it = || {
         let file = temporary(&prefix(&name), 0o666).tempfile_in(&parent)?;
         let _ = file.as_file().try_lock(); // alive: not to be removed by others
@@ -66,7 +66,7 @@ pub(crate) fn write_folder(path: &Path, own: &[&str], write: impl FnOnce(&Path) 
     let (parent, name) = place(path)?;
     let failed = Error::write(path);
     fs::create_dir_all(&parent).map_err(&failed)?;
-    remove_leftovers(&parent, &name);
+    remove_leftovers(&parent, &name, own);
     if !path.exists() && aside(&parent, &name).exists() {
         fs::rename(aside(&parent, &name), path).map_err(&failed)?;
     }
@@ -98,7 +98,7 @@ pub(crate) fn aside(parent: &Path, name: &OsStr) -> PathBuf {
 }
 
 /// The folder that something stands in, and its name there.
-pub(crate) fn place(path: &Path) -> Result<(PathBuf, std::ffi::OsString)> {
+pub(crate) fn place(path: &Path) -> Result<(PathBuf, OsString)> {
     let Some(name) = path.file_name() else {
         return Err(Error::unsaved(path, "expected a path that ends with a name"));
     };
@@ -134,7 +134,8 @@ fn resolve(path: &Path) -> PathBuf {
 const SUFFIX: &str = ".tmp";
 
 /// Removes what writers of the same name left lying when they were killed: not touched for a while, and locked by nobody.
-fn remove_leftovers(parent: &Path, name: &OsStr) {
+/// A folder stays if it holds anything but `own`: then it is an old one, with something of the user's.
+fn remove_leftovers(parent: &Path, name: &OsStr, own: &[&str]) {
     const A_WHILE: Duration = Duration::from_secs(60);
     let prefix = prefix(name);
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -146,10 +147,13 @@ fn remove_leftovers(parent: &Path, name: &OsStr) {
         if !found.to_str().is_some_and(ours) || age().is_none_or(|age| age < A_WHILE) {
             continue;
         }
-        let Ok(file) = File::open(entry.path()) else { continue };
-        if file.try_lock().is_ok() {
-            let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
+        let path = entry.path();
+        let strangers = || strangers(&path, own).map_or(true, |s| !s.is_empty());
+        let Ok(file) = File::open(&path) else { continue };
+        if file.try_lock().is_err() || path.is_dir() && strangers() {
+            continue;
         }
+        let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
     }
 }
 
@@ -162,7 +166,11 @@ fn swap(new: &Path, old: &Path, aside: &Path) -> io::Result<()> {
             return Ok(());
         }
     }
-    // Some file systems cannot; loading looks aside if the process dies between these lines.
+    swap_by_renames(new, old, aside)
+}
+
+/// For file systems that cannot do it in one step. Loading looks aside if the process dies on the way.
+fn swap_by_renames(new: &Path, old: &Path, aside: &Path) -> io::Result<()> {
     let _ = fs::remove_dir_all(aside);
     fs::rename(old, aside)?;
     if let Err(error) = fs::rename(new, old) {
@@ -174,16 +182,35 @@ fn swap(new: &Path, old: &Path, aside: &Path) -> io::Result<()> {
 
 /// Moves what is not ours from the old folder to the new one.
 fn keep_strangers(old: &Path, new: &Path, own: &[&str]) -> io::Result<()> {
-    for entry in fs::read_dir(old)? {
-        let name = entry?.file_name();
-        if !own.iter().any(|own| name == *own) {
-            fs::rename(old.join(&name), new.join(&name))?;
-        }
-    }
-    Ok(())
+    strangers(old, own)?.iter().try_for_each(|name| fs::rename(old.join(name), new.join(name)))
+}
+
+/// The names in a folder that are not ours.
+fn strangers(folder: &Path, own: &[&str]) -> io::Result<Vec<OsString>> {
+    let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
+    names.filter(|name| !matches!(name, Ok(name) if own.iter().any(|own| name == *own))).collect()
 }
 
 /// Forces the names in a folder to disk, where the system can.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_swapped_by_renames_where_it_must_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["new", "old", "aside"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join(name), "").unwrap();
+        }
+        swap_by_renames(&at("new"), &at("old"), &at("aside")).unwrap();
+        assert!(at("new/old").exists() && at("old/new").exists() && !at("aside").exists());
+        swap_by_renames(&at("none"), &at("old"), &at("aside")).unwrap_err();
+        assert!(at("old/new").exists() && !at("aside").exists());
+    }
 }

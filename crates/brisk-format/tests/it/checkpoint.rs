@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use brisk_format::{Error, load_checkpoint, save_checkpoint};
 use brisk_runtime::State;
@@ -162,8 +163,8 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c");
-        let good = good();
-        let bad = seal(&good, |b| {
+        static GOOD: LazyLock<Vec<u8>> = LazyLock::new(good);
+        let bad = seal(&GOOD, |b| {
             for (at, byte) in &changes {
                 let at = at.index(b.len());
                 b[at] = *byte;

@@ -127,9 +127,6 @@ fn leftovers_go() {
         fs::write(at(name), "half").unwrap();
         age(name);
     }
-    fs::create_dir(at(".c.folder.tmp")).unwrap();
-    fs::write(at(".c.folder.tmp").join("config.json"), "half").unwrap();
-    age(".c.folder.tmp");
     fs::write(at(".c.recent.tmp"), "half").unwrap();
     let living = File::open(at(".c.living.tmp")).unwrap();
     living.lock().unwrap();
@@ -138,4 +135,19 @@ fn leftovers_go() {
         crate::names(dir.path()),
         [".c.living.tmp", ".c.notours.tmp", ".c.recent.tmp", ".d.abcdef.tmp", "c"]
     );
+}
+
+/// A folder goes too, unless it is an old one with something of the user's.
+#[test]
+fn leftover_folders_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for (folder, file) in [(".m.abcdef.tmp", "config.json"), (".m.ghijkl.tmp", "notes.txt")] {
+        let folder = dir.path().join(folder);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(file), "").unwrap();
+        File::open(&folder).unwrap().set_modified(old).unwrap();
+    }
+    save_model(&dir.path().join("m"), &crate::saved(1)).unwrap();
+    assert_eq!(crate::names(dir.path()), [".m.ghijkl.tmp", "m"]);
 }

@@ -1,7 +1,8 @@
 //! Folders and files that were changed by chance or by malice.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use brisk_format::{load_model, load_tensors, save_model, save_tensors};
 use proptest::prelude::*;
@@ -27,6 +28,21 @@ fn mutate(good: &[u8], changes: &[(prop::sample::Index, u8)], cut: Option<prop::
     bytes
 }
 
+/// A copy of a good model folder, without waiting for the disk each time.
+fn model(dir: &Path) -> PathBuf {
+    static GOOD: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+        let dir = tempfile::tempdir().unwrap();
+        save_model(&dir.path().join("model"), &crate::saved(1)).unwrap();
+        dir
+    });
+    let copy = dir.join("model");
+    fs::create_dir(&copy).unwrap();
+    for name in FILES.into_iter().chain(["brisk.json"]) {
+        fs::copy(GOOD.path().join("model").join(name), copy.join(name)).unwrap();
+    }
+    copy
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -37,8 +53,12 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t");
-        save_tensors(&path, &crate::state()).unwrap();
-        fs::write(&path, mutate(&fs::read(&path).unwrap(), &changes, cut)).unwrap();
+        static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            save_tensors(file.path(), &crate::state()).unwrap();
+            fs::read(file.path()).unwrap()
+        });
+        fs::write(&path, mutate(&GOOD, &changes, cut)).unwrap();
         if let Err(error) = load_tensors(&path) {
             prop_assert!(!error.is_io(), "{error}");
         }
@@ -62,8 +82,7 @@ proptest! {
         cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("model");
-        save_model(&path, &crate::saved(1)).unwrap();
+        let path = model(dir.path());
         let bad = mutate(&fs::read(path.join(name)).unwrap(), &changes, cut);
         replace(&path, name, &bad);
         if let Err(error) = load_model(&path) {
@@ -77,8 +96,7 @@ proptest! {
         cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("model");
-        save_model(&path, &crate::saved(1)).unwrap();
+        let path = model(dir.path());
         let manifest = path.join("brisk.json");
         fs::write(&manifest, mutate(&fs::read(&manifest).unwrap(), &changes, cut)).unwrap();
         if let Err(error) = load_model(&path) {
