@@ -286,6 +286,19 @@ impl<'a> Lowering<'a> {
                 self.kept[from] = self.kept[from] || self.places.place[from] == Place::Sample;
             }
         }
+        // What only later regions compute again is no work here.
+        for (level, members) in regions.iter_mut().enumerate() {
+            let inside: HashSet<usize> = members.iter().copied().collect();
+            let mut needed: HashSet<usize> = HashSet::new();
+            for &n in members.iter().rev() {
+                let own = self.places.level[n] == level;
+                let read = self.users[n].iter().any(|u| inside.contains(u) && needed.contains(u));
+                if read || own && (self.kept[n] || self.root[n] || self.places.place[n] == Place::Sum) {
+                    needed.insert(n);
+                }
+            }
+            members.retain(|n| needed.contains(n));
+        }
         regions
     }
 
