@@ -61,7 +61,7 @@ fn backward<'g>(from: &[(Value<'g>, Value<'g>)], by: &[Value<'g>], cut: bool) ->
         if !wanted.contains(&true) {
             continue;
         }
-        let parts = b.scope(&node.scope, || match &node.op {
+        let parts = b.scope_of(&node.scope, || match &node.op {
             Op::Prim(prim) => rule(b, prim, &inputs, b.value(id), dy, &wanted),
             Op::Named(def, attrs) => match def.gradient {
                 Gradient::Closed(closed) => {

@@ -171,10 +171,10 @@ impl Graph {
             }
         }
         for (i, node) in self.nodes.iter().enumerate() {
-            if let Op::Prim(Prim::Input(number, ..)) = node.op {
-                if self.inputs.get(number).is_none_or(|input| input.id.index() != i) {
-                    return Err(dangling(format!("%{i} is said to be input {number}")));
-                }
+            if let Op::Prim(Prim::Input(number, ..)) = node.op
+                && self.inputs.get(number).is_none_or(|input| input.id.index() != i)
+            {
+                return Err(dangling(format!("%{i} is said to be input {number}")));
             }
         }
         if let Some((name, id)) = self.outputs.iter().find(|o| o.1.index() >= self.nodes.len()) {

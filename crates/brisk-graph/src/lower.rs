@@ -21,7 +21,7 @@ pub fn decompose(graph: &Graph, keep: impl Fn(&'static OpDef, &Node) -> bool) ->
     let mut values: Vec<Value<'_>> = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
         let inputs: Vec<_> = node.inputs.iter().map(|id| values[id.index()]).collect();
-        let value = builder.scope(&node.scope, || match &node.op {
+        let value = builder.scope_of(&node.scope, || match &node.op {
             Op::Prim(Prim::Input(number, shape, dtype)) => {
                 let input = &graph.inputs[*number];
                 builder.input(&input.name, input.role, shape, *dtype)

@@ -220,7 +220,7 @@ pub struct OpDef {
     /// What it computes: formula, shapes, source.
     pub doc: &'static str,
     /// The shape rule.
-    pub shape: fn(&[(&Shape, DType)], &Attrs) -> Result<(Shape, DType), String>,
+    pub shape: fn(&[(&Shape, DType)], &Attrs) -> Inferred,
     /// What it is in primitives and other named operations.
     pub decompose: for<'g> fn(&'g Builder, &[Value<'g>], &Attrs) -> Value<'g>,
     /// Its gradient.
@@ -278,8 +278,8 @@ pub static OPS: &[&OpDef] = &[
     &IS_FINITE,
 ];
 
-/// What a shape rule yields.
-type Inferred = Result<(Shape, DType), String>;
+/// What a shape rule yields: shape and type of the result, or what is wrong with the operands.
+pub type Inferred = Result<(Shape, DType), String>;
 
 /// The shape rule of operations that keep the shape and type of one float operand.
 fn same_as_input(inputs: &[(&Shape, DType)], _: &Attrs) -> Inferred {

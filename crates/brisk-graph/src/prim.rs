@@ -1,7 +1,7 @@
 //! The primitives: the closed set of operations that everything else is made of.
 //!
-//! Matched exhaustively by the shape rule (here), the gradient rules ([`crate::grad`]), the reference
-//! interpreter ([`crate::interpret`]) and each compiler. A new variant is a compile error in each of them
+//! Matched exhaustively by the shape rule (here), the gradient rules ([`mod@crate::grad`]), the reference
+//! interpreter ([`mod@crate::interpret`]) and each compiler. A new variant is a compile error in each of them
 //! until it is complete.
 
 use std::fmt;
@@ -423,7 +423,7 @@ impl Prim {
             if s.stride.contains(&0) || s.dilation.contains(&0) || s.groups == 0 || k.contains(&0) {
                 return Err("kernel sizes, strides, dilations and groups must be at least 1".into());
             }
-            if k[2].saturating_mul(s.groups) != c || k[3] % s.groups != 0 {
+            if k[2].saturating_mul(s.groups) != c || !k[3].is_multiple_of(s.groups) {
                 return Err(format!(
                     "a kernel {k:?} in {} groups takes {} channels, found {c}",
                     s.groups,

@@ -200,6 +200,19 @@ impl Builder {
         result
     }
 
+    /// Builds in the place of another node: under exactly the path that it carries, whatever scopes are open now.
+    pub(crate) fn scope_of<R>(&self, path: &str, build: impl FnOnce() -> R) -> R {
+        let path = if path.is_empty() { Vec::new() } else { vec![path.to_string()] };
+        let enter = |state: &mut State, scope| {
+            state.scope_path = None;
+            std::mem::replace(&mut state.scope, scope)
+        };
+        let outer = enter(&mut self.state.borrow_mut(), path);
+        let result = build();
+        enter(&mut self.state.borrow_mut(), outer);
+        result
+    }
+
     /// The first mistake so far, if any.
     pub fn check(&self) -> Result<()> {
         self.state.borrow().error.clone().map_or(Ok(()), Err)

@@ -71,36 +71,33 @@ fn printed() {
         %12 = sum[0](%11) : f32 []   # loss
         %13 = fill[0.5] : f32 []   # loss
         %14 = mul(%12, %13) : f32 []   # loss
-        %15 = fill[1] : f32 []
-        %16 = mul(%15, %13) : f32 []   # loss
-        %17 = reshape(%16) : f32 [1]   # loss
-        %18 = broadcast(%17) : f32 [2]   # loss
-        %19 = sparse_cross_entropy_grad[label_smoothing 0.1](%10, %1, %18) : f32 [2, 3]   # loss
-        %20 = matmul[a, bT](%19, %4) : f32 [2, 8]   # dense
-        %21 = matmul[aT, b](%9, %19) : f32 [8, 3]   # dense
-        %22 = random[stream 0](%2) : f32 [2, 8]   # drop
-        %23 = fill[0] : f32 [2, 8]   # drop
-        %24 = fill[0.25] : f32 [2, 8]   # drop
-        %25 = less(%22, %24) : u8 [2, 8]   # drop
-        %26 = fill[1.3333333333333333] : f32 [2, 8]   # drop
-        %27 = select(%25, %23, %20) : f32 [2, 8]   # drop.drop
-        %28 = mul(%27, %26) : f32 [2, 8]   # drop.drop
-        %29 = reshape(%28) : f32 [2, 2, 2, 2]   # drop
-        %30 = max_pool_index[window 2x2, stride 2x2, padding [[0, 0], [0, 0]]](%6) : u8 [2, 2, 2, 2]   # conv
-        %31 = max_pool_grad[window 2x2, stride 2x2, padding [[0, 0], [0, 0]]](%29, %30) : f32 [2, 4, 4, 2]   # conv
-        %32 = fill[0] : f32 [2, 4, 4, 2]   # conv
-        %33 = less(%32, %6) : u8 [2, 4, 4, 2]   # conv
-        %34 = select(%33, %31, %32) : f32 [2, 4, 4, 2]   # conv
-        %35 = conv_grad_kernel[stride 1x1, dilation 1x1, padding [[0, 0], [0, 0]], groups 1](%0, %34) : f32 [3, 3, 1, 2]   # conv
-        %36 = fill[0.1] : f32 [3, 3, 1, 2]
-        %37 = mul(%35, %36) : f32 [3, 3, 1, 2]
-        %38 = sub(%3, %37) : f32 [3, 3, 1, 2]
-        %39 = fill[0.1] : f32 [8, 3]
-        %40 = mul(%21, %39) : f32 [8, 3]
-        %41 = sub(%4, %40) : f32 [8, 3]
+        %15 = fill[0.5] : f32 [2]   # loss
+        %16 = sparse_cross_entropy_grad[label_smoothing 0.1](%10, %1, %15) : f32 [2, 3]   # loss
+        %17 = matmul[a, bT](%16, %4) : f32 [2, 8]   # dense
+        %18 = matmul[aT, b](%9, %16) : f32 [8, 3]   # dense
+        %19 = random[stream 0](%2) : f32 [2, 8]   # drop
+        %20 = fill[0] : f32 [2, 8]   # drop
+        %21 = fill[0.25] : f32 [2, 8]   # drop
+        %22 = less(%19, %21) : u8 [2, 8]   # drop
+        %23 = fill[1.3333333333333333] : f32 [2, 8]   # drop
+        %24 = select(%22, %20, %17) : f32 [2, 8]   # drop
+        %25 = mul(%24, %23) : f32 [2, 8]   # drop
+        %26 = reshape(%25) : f32 [2, 2, 2, 2]   # drop
+        %27 = max_pool_index[window 2x2, stride 2x2, padding [[0, 0], [0, 0]]](%6) : u8 [2, 2, 2, 2]   # conv
+        %28 = max_pool_grad[window 2x2, stride 2x2, padding [[0, 0], [0, 0]]](%26, %27) : f32 [2, 4, 4, 2]   # conv
+        %29 = fill[0] : f32 [2, 4, 4, 2]   # conv
+        %30 = less(%29, %6) : u8 [2, 4, 4, 2]   # conv
+        %31 = select(%30, %28, %29) : f32 [2, 4, 4, 2]   # conv
+        %32 = conv_grad_kernel[stride 1x1, dilation 1x1, padding [[0, 0], [0, 0]], groups 1](%0, %31) : f32 [3, 3, 1, 2]   # conv
+        %33 = fill[0.1] : f32 [3, 3, 1, 2]
+        %34 = mul(%32, %33) : f32 [3, 3, 1, 2]
+        %35 = sub(%3, %34) : f32 [3, 3, 1, 2]
+        %36 = fill[0.1] : f32 [8, 3]
+        %37 = mul(%18, %36) : f32 [8, 3]
+        %38 = sub(%4, %37) : f32 [8, 3]
         output "loss" = %14
-        update "conv.kernel" = %38
-        update "dense.kernel" = %41
+        update "conv.kernel" = %35
+        update "dense.kernel" = %38
     "#]].assert_eq(&step().unwrap().to_string());
 }
 
@@ -138,6 +135,17 @@ fn equal_computations_are_recorded_once() {
         b.random(b.iota(0, [2], DType::I32), [3]).id(),
         b.random(b.iota(0, [2], DType::I32), [3]).id()
     );
+}
+
+#[test]
+fn gradients_carry_the_scope_of_what_they_are_gradients_of() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [3], DType::F32);
+    let y = b.scope("model", || b.scope("act", || op::squared_error(op::gelu(x, true), x)));
+    let by = b.scope("train", || grad(y.sum_all(), &[x])).unwrap()[0];
+    let graph = decompose(&b.finish(&[("by", by)], &[]).unwrap(), |_, _| false).unwrap();
+    let scopes: std::collections::BTreeSet<_> = graph.nodes.iter().map(|n| n.scope.to_string()).collect();
+    assert_eq!(scopes.into_iter().collect::<Vec<_>>(), ["", "model.act", "train"]);
 }
 
 #[test]
