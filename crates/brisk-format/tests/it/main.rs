@@ -17,7 +17,7 @@ use brisk_runtime::State;
 /// A small convolutional model with unequal labels, statistics and preprocessing.
 fn saved(seed: u64) -> SavedModel {
     let model = Sequential::new([6, 6, 1])
-        .add(Conv2D::new(3, 3).activation(Activation::Relu))
+        .add(Conv2D::new(3, 3).activation(Relu))
         .add(MaxPooling2D::new(2))
         .add(Flatten {})
         .add(Dense::new(2))
