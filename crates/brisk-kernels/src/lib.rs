@@ -4,8 +4,9 @@
 //! (Two exceptions: building an [`elementwise::Program`], and the packing buffer that `gemm` keeps for each thread.)
 //!
 //! Functions are safe and check lengths once a call; the loops inside are written once, generic over the width of a
-//! vector, and dispatched at run time by [`simd`]. Results depend on the instruction set at most, never on
-//! how slices are aligned or work is divided.
+//! vector, and dispatched at run time by [`simd`]. Results never depend on how slices are aligned. Where each output
+//! has an element or a row of its own, they do not depend on how the work is divided either; sums over what was divided
+//! do, and so do matrix products (see [`matmul`]).
 //!
 //! | module | holds |
 //! |---|---|

@@ -1,11 +1,12 @@
 //! Matrix products on one thread, through the `gemm` family of crates; where its packing costs more than it gains
-//! (a vector times a matrix, few columns, few rows), a kernel that reads its operands where they lie.
+//! (up to four vectors of columns, `k` up to 16, two to four rows), a kernel that reads its operands where they lie.
 //!
-//! `gemm` chooses its own instructions (AVX-512, FMA, NEON or none), whatever [`simd::level`] says, and blocks by the
-//! machine's cache sizes: the same machine gives the same bits, another may round differently.
+//! One call gives the same bits each time on one machine. But the kernel, and with it the order of additions, depends
+//! on `m`, `n`, `k` and the strides: whoever cuts a product into several must cut it the same way whatever the number
+//! of threads. `gemm` chooses its own instructions (AVX-512, FMA, NEON or none), whatever [`simd::level`] says, and
+//! blocks by the machine's cache sizes, so that another machine may round differently.
 #![allow(unsafe_code)]
 
-use crate::reduce::dot_row;
 use crate::simd::{self, Level};
 use pulp::{Simd, WithSimd};
 
@@ -65,16 +66,10 @@ fn matmul_at(
     }
     assert!(last(m, k, a_strides) < a.len(), "matmul: a is too short");
     assert!(last(k, n, b_strides) < b.len(), "matmul: b is too short");
-    if m <= 4 && b_strides.0 == 1 && a_strides.1 == 1 && k >= 16 {
-        simd::dispatch_at(
-            level,
-            Dots { m, n, k, a, a_row: a_strides.0, b, b_col: b_strides.1, c, c_row_stride, accumulate },
-        );
-    } else if b_strides.1 == 1 && (m <= 4 || n <= 4 * level.lanes().max(8) || k <= 16) {
-        simd::dispatch_at(
-            level,
-            Direct { m, n, k, a, a_strides, b, b_row: b_strides.0, c, c_row_stride, accumulate },
-        );
+    let narrow = n <= 4 * level.lanes().max(8);
+    if b_strides.1 == 1 && (narrow || k <= 16 || (2..=4).contains(&m)) {
+        let b_row = b_strides.0;
+        simd::dispatch_at(level, Direct { m, n, k, a, a_strides, b, b_row, c, c_row_stride, accumulate });
     } else {
         // SAFETY: the farthest element of each operand lies in its slice, as checked above.
         unsafe {
@@ -135,37 +130,6 @@ pub fn matmul_batched(
     }
 }
 
-/// Rows of `a` times rows of the transposed `b`, each a dot product.
-struct Dots<'a> {
-    m: usize,
-    n: usize,
-    k: usize,
-    a: &'a [f32],
-    a_row: usize,
-    b: &'a [f32],
-    b_col: usize,
-    c: &'a mut [f32],
-    c_row_stride: usize,
-    accumulate: bool,
-}
-
-impl WithSimd for Dots<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let Self { m, n, k, a, a_row, b, b_col, c, c_row_stride, accumulate } = self;
-        for j in 0..n {
-            let b = &b[j * b_col..][..k];
-            for i in 0..m {
-                let sum = dot_row(s, &a[i * a_row..][..k], b);
-                let c = &mut c[i * c_row_stride + j];
-                *c = if accumulate { *c + sum } else { sum };
-            }
-        }
-    }
-}
-
 /// Blocks of four rows and two vectors of columns in registers, straight from `b`'s rows.
 struct Direct<'a> {
     m: usize,
@@ -187,11 +151,6 @@ impl WithSimd for Direct<'_> {
     fn with_simd<S: Simd>(mut self, s: S) {
         let lanes = S::F32_LANES;
         let mut j = 0;
-        // One row: many vectors at once, or each addition would wait for the last.
-        while self.m == 1 && self.n - j >= 8 * lanes {
-            self.block::<S, 1, 8, false>(s, 0, j);
-            j += 8 * lanes;
-        }
         while j < self.n {
             let width = self.n - j;
             let mut i = 0;
@@ -226,12 +185,14 @@ impl Direct<'_> {
             let mut b = [s.splat_f32s(0.0); V];
             for v in 0..V {
                 let at = p * self.b_row + j + v * lanes;
-                // SAFETY: row p < k, columns below n: inside `b`, as `matmul_at` has checked.
+                // A partial vector is read whole where `b` goes on: what lies past the row is not stored.
+                let whole = !(TAIL && v == V - 1) || at + lanes <= self.b.len();
+                // SAFETY: row p < k, columns below n, as `matmul_at` has checked; `whole` reads end inside `b`.
                 b[v] = unsafe {
-                    if TAIL && v == V - 1 {
-                        s.partial_load_f32s(self.b.get_unchecked(at..at + tail))
-                    } else {
+                    if whole {
                         self.b.as_ptr().add(at).cast::<S::f32s>().read()
+                    } else {
+                        s.partial_load_f32s(self.b.get_unchecked(at..at + tail))
                     }
                 };
             }

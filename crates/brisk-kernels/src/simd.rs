@@ -5,7 +5,8 @@
 //! `BRISK_CPU` (`scalar`, `avx2`, `avx512`) lowers the level, never raises it. NEON has its place in [`Level`]'s
 //! order between `Scalar` and `Avx2`: one more variant, one more arm in [`dispatch_at`].
 //!
-//! For one level, results are the same bits on every machine and for every alignment of the slices.
+//! For one level, results are the same bits for every alignment of the slices, and on every machine but where a kernel
+//! calls the platform's own functions (powers, sines of angles beyond 2048, the logarithm of a softmax's sum).
 
 use pulp::{Simd, WithSimd};
 use std::sync::OnceLock;

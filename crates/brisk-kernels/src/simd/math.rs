@@ -1,7 +1,7 @@
 //! Vectorized `f32` functions, generic over [`Simd`]: no tables, no branches on values (but for huge angles).
 //!
-//! Error bounds in units in the last place (ulp) of the exact result, measured over all exponents by the tests here
-//! at every level the machine has. Each function gives the same bits for a value wherever it stands in a vector.
+//! Error bounds in units in the last place (ulp) of the exact result, held against `f64` by the tests here at every
+//! level the machine has: a million numbers of all exponents, and a grid near 0 (sines: a grid up to 3100). Each function gives the same bits for a value wherever it stands in a vector.
 
 use pulp::{Simd, bytemuck};
 
