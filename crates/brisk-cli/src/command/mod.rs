@@ -1,0 +1,66 @@
+//! The commands, one file each.
+
+mod bench;
+mod completions;
+mod data;
+mod doctor;
+mod evaluate;
+mod new;
+mod predict;
+mod schema;
+mod summary;
+mod train;
+
+use std::process::ExitCode;
+
+use brisk_runtime::Cpu;
+use clap::{Args, Subcommand};
+
+#[derive(Subcommand)]
+pub enum Command {
+    New(new::New),
+    Train(train::Train),
+    Evaluate(evaluate::Evaluate),
+    Predict(predict::Predict),
+    Summary(summary::Summary),
+    #[command(subcommand)]
+    Data(data::Data),
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    Doctor(doctor::Doctor),
+    Schema(schema::Schema),
+    Completions(completions::Completions),
+}
+
+impl Command {
+    /// Does what was asked for.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::New(c) => c.run(),
+            Command::Train(c) => c.run(),
+            Command::Evaluate(c) => c.run(),
+            Command::Predict(c) => c.run(),
+            Command::Summary(c) => c.run(),
+            Command::Data(c) => c.run(),
+            Command::Bench(c) => c.run(),
+            Command::Doctor(c) => c.run(),
+            Command::Schema(c) => c.run(),
+            Command::Completions(c) => c.run(),
+        }
+    }
+}
+
+/// What computes.
+#[derive(Args)]
+pub struct Threads {
+    /// Threads to compute with [default: all that the machine runs at once]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    /// The device.
+    pub fn device(&self) -> Cpu {
+        self.threads.map_or_else(Cpu::all_threads, |n| Cpu::new(n.into()))
+    }
+}

@@ -1,0 +1,102 @@
+//! `brisk summary`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use brisk_nn::{Model, zoo};
+use brisk_train::{DEFAULT_PROJECT, Project};
+use clap::Args;
+use serde_json::json;
+
+use crate::exit::bad_input;
+use crate::printer::Printer;
+use crate::saved::Saved;
+
+/// Classes of a ready-made model that is shown without data.
+const CLASSES: usize = 10;
+
+/// Show the layers of a model: their names, output shapes and parameters
+#[derive(Args)]
+pub struct Summary {
+    /// A project (FILE.yaml), a run, a model folder, or a preset such as resnet18-cifar [default: as `brisk train`]
+    #[arg(value_name = "FILE.yaml|RUN|MODEL|PRESET")]
+    what: Option<String>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Summary {
+    pub fn run(self) -> Result<ExitCode> {
+        let model = self.model()?;
+        let printer = Printer::new(self.json);
+        match self.json {
+            true => printer.json(&data(&model)?)?,
+            false => printer.line(model.summary()?)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn model(&self) -> Result<Model> {
+        let usual = Path::new("brisk.yaml").exists().then_some("brisk.yaml");
+        let Some(what) = self.what.as_deref().or(usual) else {
+            return of_project(&Project::parse(DEFAULT_PROJECT, "the default project")?);
+        };
+        let path = PathBuf::from(what);
+        if path.is_dir() {
+            let unfinished = path.join("config.yaml").is_file() && !path.join("model").is_dir();
+            return match unfinished {
+                true => of_project(&Project::load(&path.join("config.yaml"), &[])?),
+                false => Ok(Saved::open(&path)?.model.model),
+            };
+        }
+        if path.is_file() {
+            return of_project(&Project::load(&path, &[])?);
+        }
+        if what.contains(['/', '\\', '.']) {
+            return Err(bad_input(format!(
+                "{what}: not found; expected a project, a run, a model folder or a preset"
+            )));
+        }
+        let preset = zoo::preset(what)?;
+        Ok((preset.build)(preset.input_shape.to_vec().into(), CLASSES)?)
+    }
+}
+
+/// The model of a project. The data are opened only if the model depends on them.
+fn of_project(project: &Project) -> Result<Model> {
+    match (project.image(), &project.model.layers) {
+        ((Some([height, width]), Some(channels)), Some(_)) => {
+            Ok(project.model([height, width, channels], CLASSES)?)
+        }
+        _ => Ok(project.prepare()?.task.model),
+    }
+}
+
+fn data(model: &Model) -> Result<serde_json::Value> {
+    let specs = model.param_specs()?;
+    let of = |name: &str, trainable: bool| -> usize {
+        let own = specs.iter().filter(|s| s.trainable == trainable);
+        let own = own.filter(|s| name.is_empty() || s.name.rsplit_once('.').is_some_and(|n| n.0 == name));
+        own.map(|s| s.shape.elements()).sum()
+    };
+    let layers: Vec<_> = model
+        .layers()
+        .iter()
+        .map(|l| {
+            json!({
+                "name": l.name,
+                "type": l.layer.kind(),
+                "output_shape": l.output.dims(),
+                "parameters": of(&l.name, true) + of(&l.name, false),
+            })
+        })
+        .collect();
+    let (trainable, other) = (of("", true), of("", false));
+    Ok(json!({
+        "input_shape": model.input_shape().dims(),
+        "layers": layers,
+        "parameters": {"total": trainable + other, "trainable": trainable, "non_trainable": other},
+    }))
+}

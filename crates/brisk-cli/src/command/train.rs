@@ -1,0 +1,195 @@
+//! `brisk train`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use anyhow::Result;
+use brisk_eval::Report;
+use brisk_runtime::Device;
+use brisk_train::{DEFAULT_PROJECT, Outcome, Progress, Project, Run, new_run_dir};
+use clap::Args;
+use serde::Serialize;
+
+use super::Threads;
+use crate::exit::INTERRUPTED;
+use crate::printer::{Printer, shell, thousands};
+
+/// Train a model
+///
+/// Ctrl-C finishes the step, saves, and says how to go on (exit code 130); a second Ctrl-C quits at once.
+#[derive(Args)]
+pub struct Train {
+    /// The project [default: brisk.yaml if there is one, else a small network on the sample that comes with Brisk]
+    #[arg(value_name = "FILE.yaml")]
+    file: Option<PathBuf>,
+    /// The folder of the run [default: runs/NAME, NAME as the project's]
+    #[arg(long, value_name = "RUN_DIR")]
+    out: Option<PathBuf>,
+    /// What everything random follows from
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    threads: Threads,
+    /// Set a key of the project, such as train.epochs=3; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Go on with a run
+    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["file", "out", "seed"])]
+    resume: Option<PathBuf>,
+    /// One JSON object instead of text at the end
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a finished run came to, for machines.
+#[derive(Serialize)]
+struct Summary<'a> {
+    run: String,
+    epochs: usize,
+    loss: Option<f64>,
+    accuracy: Option<f64>,
+    evaluation: Option<&'a Report>,
+}
+
+impl Train {
+    pub fn run(self) -> Result<ExitCode> {
+        let mut run = match &self.resume {
+            Some(dir) => Run::resume(dir, &self.set)?,
+            None => {
+                let (project, name) = self.project()?;
+                Run::create(project, &self.out.clone().unwrap_or_else(|| new_run_dir(&name)))?
+            }
+        };
+        let device = self.threads.device();
+        announce(&run, &device)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        // Without a handler training works as well, it only stops less gently.
+        let _ = ctrlc::set_handler(move || {
+            if flag.swap(true, Relaxed) {
+                std::process::exit(INTERRUPTED.into());
+            }
+            eprintln!("\nFinishing the step and saving; Ctrl-C again quits at once.");
+        });
+        let progress = Progress::stderr(run.project().train.epochs);
+        match run.train(&device, progress, &stop)? {
+            Outcome::Interrupted { epoch, step } => {
+                eprintln!("Stopped in epoch {epoch} after step {step}; everything is saved. To go on:");
+                eprintln!("  {}", self.resume_command(run.dir()));
+                Ok(ExitCode::from(INTERRUPTED))
+            }
+            Outcome::Finished { report } => {
+                self.finished(&run, report.as_ref())?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    /// The project, and what its run is called.
+    fn project(&self) -> Result<(Project, String)> {
+        let mut set = self.set.clone();
+        set.extend(self.seed.map(|s| format!("train.seed={s}")));
+        let usual = Path::new("brisk.yaml");
+        let file = self.file.as_deref().or_else(|| usual.exists().then_some(usual));
+        let Some(file) = file else {
+            return Ok((
+                Project::parse_with(DEFAULT_PROJECT, "the default project", &set)?,
+                "default".into(),
+            ));
+        };
+        Ok((Project::load(file, &set)?, name(file)))
+    }
+
+    fn resume_command(&self, dir: &Path) -> String {
+        let mut command = format!("brisk train --resume {}", shell(&dir.display().to_string()));
+        if self.resume.is_some() {
+            self.set.iter().for_each(|s| command += &format!(" --set {}", shell(s)));
+        }
+        command
+    }
+
+    fn finished(&self, run: &Run, report: Option<&Report>) -> Result<()> {
+        let (printer, dir) = (Printer::new(self.json), run.dir().display().to_string());
+        if self.json {
+            return Ok(printer.json(&Summary {
+                run: dir,
+                epochs: run.position().epoch,
+                loss: report.map(|r| r.loss),
+                accuracy: report.map(|r| r.accuracy),
+                evaluation: report,
+            })?);
+        }
+        if let Some(report) = report {
+            let part = if run.prepared().splits.test.is_some() { "Test" } else { "Validation" };
+            let (loss, accuracy) = (report.loss, report.accuracy);
+            let samples = thousands(report.samples as usize);
+            printer
+                .line(format!("\n{part} data ({samples} samples): loss {loss:.4}, accuracy {accuracy:.4}"))?;
+        }
+        let at = shell(&dir);
+        printer.line(format!(
+            "The run is in {dir}, the model in {dir}/model.\n\nNext:\n  \
+             brisk evaluate {at:<22} loss, accuracy, and a table of the classes\n  \
+             brisk predict {at} FILE...{pad}ask the model about pictures\n  \
+             {open} {report:<32} curves, confusion matrix, mistakes\n  \
+             tensorboard --logdir {logs:<17} the curves in TensorBoard",
+            pad = " ".repeat(16usize.saturating_sub(at.chars().count())),
+            open = if cfg!(target_os = "macos") { "open" } else { "xdg-open" },
+            report = format!("{at}/report.html"),
+            logs = run.dir().parent().map_or(at.clone(), |p| shell(&p.display().to_string())),
+        ))?;
+        Ok(())
+    }
+}
+
+/// A run is called as its project's file; as its folder if that is a plain brisk.yaml.
+fn name(file: &Path) -> String {
+    let stem = |p: &Path| p.file_stem().map(|s| s.to_string_lossy().into_owned());
+    let folder =
+        || std::path::absolute(file).ok()?.parent()?.file_name().map(|n| n.to_string_lossy().into_owned());
+    match stem(file) {
+        Some(s) if s == "brisk" => folder().unwrap_or(s),
+        Some(s) => s,
+        None => "run".into(),
+    }
+}
+
+/// What is about to happen.
+fn announce(run: &Run, device: &dyn Device) -> Result<()> {
+    let (prepared, project) = (run.prepared(), run.project());
+    let splits = &prepared.splits;
+    let count = |name: &str, n: usize| format!("{} {name}", thousands(n));
+    let mut parts = vec![count("training", splits.train.len())];
+    parts.extend(splits.validation.as_ref().map(|p| count("validation", p.len())));
+    parts.extend(splits.test.as_ref().map(|p| count("test", p.len())));
+    let (image, classes) = (prepared.preprocessing.image, prepared.dataset.classes().len());
+    eprintln!("Data    {}: {} images of {image}, {classes} classes", project.data.source, parts.join(" + "));
+    let task = &prepared.task;
+    let parameters = task.model.param_specs()?.iter().map(|p| p.shape.elements()).sum();
+    let (layers, optimizer) = (task.model.layers().len(), project.train.optimizer.name());
+    eprintln!(
+        "Model   {layers} layers, {} parameters; {optimizer}, batches of {}",
+        thousands(parameters),
+        project.train.batch_size
+    );
+    let from = match (run.position().epoch, run.position().step) {
+        (0, 0) => String::new(),
+        (epoch, 0) => format!(", going on after epoch {epoch}"),
+        (epoch, step) => format!(", going on in epoch {} after step {step}", epoch + 1),
+    };
+    eprintln!("Device  {}; run {}{from}", device.describe(), run.dir().display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_called_as_their_projects() {
+        assert_eq!(name(Path::new("x/cats.yaml")), "cats");
+        assert_eq!(name(Path::new("x/cats/brisk.yaml")), "cats");
+    }
+}
