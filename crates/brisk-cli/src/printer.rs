@@ -22,11 +22,6 @@ impl Printer {
         Printer { json: false }
     }
 
-    /// True if the reader is a machine.
-    pub fn is_json(self) -> bool {
-        self.json
-    }
-
     /// A result: its text or its JSON.
     pub fn data(self, value: &(impl Serialize + Display)) -> io::Result<()> {
         match self.json {

@@ -128,17 +128,9 @@ impl Train {
             printer
                 .line(format!("\n{part} data ({samples} samples): loss {loss:.4}, accuracy {accuracy:.4}"))?;
         }
-        let at = shell(&dir);
         printer.line(format!(
-            "The run is in {dir}, the model in {dir}/model.\n\nNext:\n  \
-             brisk evaluate {at:<22} loss, accuracy, and a table of the classes\n  \
-             brisk predict {at} FILE...{pad}ask the model about pictures\n  \
-             {open} {report:<32} curves, confusion matrix, mistakes\n  \
-             tensorboard --logdir {logs:<17} the curves in TensorBoard",
-            pad = " ".repeat(16usize.saturating_sub(at.chars().count())),
-            open = if cfg!(target_os = "macos") { "open" } else { "xdg-open" },
-            report = format!("{at}/report.html"),
-            logs = run.dir().parent().map_or(at.clone(), |p| shell(&p.display().to_string())),
+            "The run is in {dir}, the model in {dir}/model.\n\nNext:\n{}",
+            next_commands(run.dir())
         ))?;
         Ok(())
     }
@@ -154,6 +146,26 @@ fn name(file: &Path) -> String {
         Some(s) => s,
         None => "run".into(),
     }
+}
+
+/// What to do with a trained model.
+fn next_commands(run: &Path) -> String {
+    let at = shell(&run.display().to_string());
+    let runs = run
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .map_or(at.clone(), |p| shell(&p.display().to_string()));
+    let open = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let commands = [
+        (format!("brisk evaluate {at}"), "loss, accuracy, and a table of the classes"),
+        (format!("brisk predict {at} FILE..."), "ask the model about pictures"),
+        (format!("{open} {at}/report.html"), "curves, confusion matrix, mistakes"),
+        (format!("tensorboard --logdir {runs}"), "the curves in TensorBoard"),
+    ];
+    let width = commands.iter().map(|c| c.0.chars().count()).max().unwrap_or(0);
+    let lines: Vec<_> =
+        commands.iter().map(|(command, what)| format!("  {command:<width$}   {what}")).collect();
+    lines.join("\n")
 }
 
 /// What is about to happen.
