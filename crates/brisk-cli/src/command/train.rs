@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Threads;
-use crate::exit::INTERRUPTED;
+use crate::exit::{INTERRUPTED, bad_input};
 use crate::printer::{Printer, shell, thousands};
 
 /// Train a model
@@ -99,6 +99,10 @@ impl Train {
                 "default".into(),
             ));
         };
+        if !file.exists() {
+            let message = "there is no such file; give the project's YAML, or start one with `brisk new DIR`";
+            return Err(bad_input(format!("{}: {message}", file.display())));
+        }
         Ok((Project::load(file, &set)?, name(file)))
     }
 

@@ -1,0 +1,9 @@
+//! Runs the real program on tiny data: what it prints, what it leaves behind, and how it exits.
+
+mod bad_data;
+mod bad_projects;
+mod damage;
+mod kill;
+mod path;
+mod support;
+mod tools;

@@ -1,0 +1,182 @@
+//! A place with tiny data, and the program in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use image::GrayImage;
+use tempfile::TempDir;
+
+/// Side of the images.
+pub const SIDE: usize = 8;
+/// Names of the classes.
+pub const CLASSES: [&str; 3] = ["left", "middle", "right"];
+
+/// A folder of its own, with data in IDX files.
+pub struct Place {
+    dir: TempDir,
+}
+
+/// What the program did.
+pub struct Done {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Place {
+    /// With IDX files in `idx/` and a project `tiny.yaml` that uses them.
+    pub fn new() -> Place {
+        let place = Place::empty();
+        place.idx("idx", 60, 12);
+        place.write("tiny.yaml", &tiny("idx", ""));
+        place
+    }
+
+    /// Without anything.
+    pub fn empty() -> Place {
+        Place { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn read(&self, path: &str) -> Vec<u8> {
+        fs::read(self.at(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    pub fn text(&self, path: &str) -> String {
+        String::from_utf8(self.read(path)).unwrap()
+    }
+
+    /// The program, to be run here.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brisk"));
+        command.args(args).current_dir(self.dir.path());
+        command.env("BRISK_DATA", self.at("data-sets")).env_remove("RUST_BACKTRACE");
+        command
+    }
+
+    pub fn brisk(&self, args: &[&str]) -> Done {
+        Done::of(self.command(args).output().unwrap())
+    }
+
+    /// Through a shell, which may limit something first.
+    pub fn limited(&self, limit: &str, args: &[&str]) -> Done {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_brisk")]);
+        Done::of(command.args(args).current_dir(self.dir.path()).output().unwrap())
+    }
+
+    /// Trains `tiny.yaml` into a folder.
+    pub fn train(&self, out: &str, more: &[&str]) -> Done {
+        self.brisk(&[&["train", "tiny.yaml", "--out", out], more].concat()).good()
+    }
+
+    /// IDX files of so many training and test images.
+    pub fn idx(&self, dir: &str, train: usize, test: usize) {
+        for (name, n, offset) in [("train", train, 0), ("t10k", test, 7)] {
+            let labels: Vec<u8> = (0..n).map(|i| (i % CLASSES.len()) as u8).collect();
+            let pixels: Vec<u8> = (0..n).flat_map(|i| pixels(labels[i].into(), i + offset)).collect();
+            self.write(&format!("{dir}/{name}-images-idx3-ubyte"), idx(&[n, SIDE, SIDE], &pixels));
+            self.write(&format!("{dir}/{name}-labels-idx1-ubyte"), idx(&[n], &labels));
+        }
+        self.write(&format!("{dir}/labels.txt"), CLASSES.join("\n"));
+    }
+
+    /// A folder of PNG files for each class.
+    pub fn folders(&self, dir: &str, each: usize) {
+        for (label, class) in CLASSES.iter().enumerate() {
+            for i in 0..each {
+                self.png(&format!("{dir}/{class}/{i}.png"), label, i);
+            }
+        }
+    }
+
+    pub fn png(&self, path: &str, label: usize, number: usize) {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let image = GrayImage::from_raw(SIDE as u32, SIDE as u32, pixels(label, number)).unwrap();
+        image.save(path).unwrap();
+    }
+}
+
+impl Done {
+    fn of(output: Output) -> Done {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// It went well.
+    #[track_caller]
+    pub fn good(self) -> Done {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
+        self
+    }
+
+    /// It failed with this exit code, and one message that says all this.
+    #[track_caller]
+    pub fn fails(self, code: i32, says: &[&str]) -> Done {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        assert_eq!(self.err.matches("error: ").count(), 1, "{}", self.err);
+        assert!(!self.err.contains("panicked") && !self.err.contains("backtrace"), "{}", self.err);
+        for part in says {
+            assert!(self.err.contains(part), "expected {part:?} in: {}", self.err);
+        }
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}", self.out))
+    }
+}
+
+/// A project that takes a moment.
+pub fn tiny(source: &str, train: &str) -> String {
+    format!(
+        "data: {{source: {source}, validation_split: 0.2}}
+model:
+  layers:
+    - Conv2D: {{filters: 4, kernel_size: 3, activation: relu}}
+    - MaxPooling2D: {{pool_size: 2}}
+    - Flatten
+    - Dropout: {{rate: 0.1}}
+    - Dense: {{units: 3}}
+train: {{optimizer: {{adam: {{learning_rate: 0.01}}}}, batch_size: 8, epochs: 2{train}}}
+"
+    )
+}
+
+/// A bright bar on the left, in the middle, or on the right, with some noise.
+pub fn pixels(label: usize, number: usize) -> Vec<u8> {
+    let pixel = |i: usize| {
+        let noise = (i * 31 + number * 17) * 2654435761 % 97;
+        let bar = (i % SIDE) / 3 == label;
+        (noise + if bar { 150 } else { 0 }) as u8
+    };
+    (0..SIDE * SIDE).map(pixel).collect()
+}
+
+/// An IDX file of bytes.
+pub fn idx(shape: &[usize], bytes: &[u8]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, shape.len() as u8];
+    shape.iter().for_each(|&n| file.extend((n as u32).to_be_bytes()));
+    file.extend(bytes);
+    file
+}
+
+/// Turns one bit in the middle of a file.
+pub fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() * 2 / 3;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
