@@ -880,10 +880,9 @@ impl<'a> Lowering<'a> {
                             _ => i,
                         };
                         for j in [i, through] {
-                            if !inside.contains(&j) && !is_access(&self.graph.nodes[j].op) {
-                                let v = self.read(list, j);
-                                outside.insert(j, (v, self.places.place[j]));
-                            } else if is_access(&self.graph.nodes[j].op) && j == through && j != i {
+                            // A stretched value is read through; what it stretches must be somewhere.
+                            let stretched = j == through && j != i;
+                            if stretched || !inside.contains(&j) && !is_access(&self.graph.nodes[j].op) {
                                 let v = self.read(list, j);
                                 outside.insert(j, (v, self.places.place[j]));
                             }

@@ -187,7 +187,8 @@ impl Planner {
             if i == split {
                 start = waves.len();
             }
-            let wave = step.inputs.iter().filter_map(|r| wave_of.get(&r.val)).map(|w| w + 1).max().unwrap_or(0);
+            let wave =
+                step.inputs.iter().filter_map(|r| wave_of.get(&r.val)).map(|w| w + 1).max().unwrap_or(0);
             let wave = wave.max(start);
             wave_of.extend(step.outputs.iter().map(|o| (o.val, wave)));
             let scratch = step.kernel.scratch(self.batch);

@@ -72,6 +72,8 @@ pub struct Copy {
 }
 
 /// What a step calls.
+// `ConvGradKernel` is named after its primitive: the gradient by the convolution's kernel.
+#[allow(clippy::enum_variant_names)]
 pub enum Kernel {
     /// A chain of elementwise operations; operands are the inputs and then the outputs.
     Elementwise {

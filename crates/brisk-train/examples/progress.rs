@@ -2,7 +2,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use brisk_train::{Progress, Task, Unit};
+use brisk_train::{Progress, TaskProgress as Task, Unit};
 
 fn main() {
     let mut task = Task::stderr("Download", 30_400_000, Unit::Bytes);

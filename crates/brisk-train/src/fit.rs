@@ -166,7 +166,7 @@ impl Steps<'_> {
         let fit = self.fit;
         let size = batch.indices.len();
         let last = at.step + 1 == steps;
-        let accumulation = match (at.step + 1) % fit.accumulate == 0 || last {
+        let accumulation = match (at.step + 1).is_multiple_of(fit.accumulate) || last {
             _ if fit.accumulate == 1 => Accumulation::Off,
             true => Accumulation::Apply(at.step % fit.accumulate + 1),
             false => Accumulation::Add,

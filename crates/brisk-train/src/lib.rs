@@ -13,7 +13,7 @@ mod tensorboard;
 pub use error::{Error, Result};
 pub use fit::{Fit, Flow, Hooks, Position};
 pub use history::History;
-pub use progress::{Progress, Task as TaskProgress, Unit};
+pub use progress::{Progress, TaskProgress, Unit};
 pub use project::{
     DEFAULT_PROJECT, DataSpec, EarlyStopping, InputSpec, Keep, ModelSpec, OutputSpec, Project, TrainSpec,
 };

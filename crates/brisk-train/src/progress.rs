@@ -1,6 +1,6 @@
 //! Progress on the terminal, in the layout of Keras 3.
 //!
-//! [`Progress`] is the training loop's; [`Task`] is a bar for anything else that takes its time, such as a download.
+//! [`Progress`] is the training loop's; [`TaskProgress`] is a bar for anything else that takes its time, such as a download.
 
 use std::{
     io::{self, IsTerminal, Stderr, Write},
@@ -178,7 +178,7 @@ impl<W: Write> Progress<W> {
     }
 }
 
-/// What a [`Task`] counts.
+/// What a [`TaskProgress`] counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes, shown as kB, MB, GB.
@@ -190,9 +190,9 @@ pub enum Unit {
 /// A bar for a single long task; where stderr is no terminal, one line when it is done.
 ///
 /// ```
-/// use brisk_train::{Task, Unit};
+/// use brisk_train::{TaskProgress, Unit};
 ///
-/// let mut task = Task::with_writer(Vec::new(), "Checking", 6000, Unit::Items("images"), false, 80);
+/// let mut task = TaskProgress::with_writer(Vec::new(), "Checking", 6000, Unit::Items("images"), false, 80);
 /// for _ in 0..6000 {
 ///     task.add(1);
 /// }
@@ -200,7 +200,7 @@ pub enum Unit {
 /// assert_eq!(String::from_utf8_lossy(task.get_ref()), "Checking: 6000 images in 0s\n");
 /// ```
 #[derive(Debug)]
-pub struct Task<W: Write = Stderr> {
+pub struct TaskProgress<W: Write = Stderr> {
     screen: Screen<W>,
     label: String,
     total: u64,
@@ -209,7 +209,7 @@ pub struct Task<W: Write = Stderr> {
     started: Instant,
 }
 
-impl Task {
+impl TaskProgress {
     /// On stderr. `total` is 0 if it is not known.
     pub fn stderr(label: impl Into<String>, total: u64, unit: Unit) -> Self {
         let mut task =
@@ -219,7 +219,7 @@ impl Task {
     }
 }
 
-impl<W: Write> Task<W> {
+impl<W: Write> TaskProgress<W> {
     /// On any writer.
     pub fn with_writer(
         out: W,
@@ -230,7 +230,7 @@ impl<W: Write> Task<W> {
         width: usize,
     ) -> Self {
         let screen = Screen::new(out, is_terminal, width);
-        Task { screen, label: label.into(), total, done: 0, unit, started: Instant::now() }
+        TaskProgress { screen, label: label.into(), total, done: 0, unit, started: Instant::now() }
     }
 
     /// Reports that `n` more are done.

@@ -204,7 +204,13 @@ impl Project {
                 Some(at) => format!("{file}:{}:{}", at.line(), at.column()),
                 None => file.to_string(),
             };
-            Error::Project { place, message: suggest(&e.without_snippet().to_string()) }
+            // The same again by way of plain values: that knows the path of the key.
+            let tree = serde_saphyr::from_str::<Value>(text).ok();
+            let message = match tree.map(from_tree) {
+                Some(Err(message)) => message,
+                _ => suggest(&e.without_snippet().to_string()),
+            };
+            Error::Project { place, message }
         })?;
         project.check(file)?;
         Ok(project)
@@ -238,14 +244,7 @@ impl Project {
                 serde_saphyr::from_str(value).map_err(|e| fault(e.without_snippet().to_string()))?;
             let mut tree = serde_json::to_value(&project).map_err(|e| fault(e.to_string()))?;
             set(&mut tree, key, value).map_err(fault)?;
-            project = serde_path_to_error::deserialize(tree).map_err(|e| {
-                let path = e.path().to_string();
-                fault(format!(
-                    "{}{}",
-                    if path == "." { String::new() } else { format!("{path}: ") },
-                    suggest(&e.inner().to_string())
-                ))
-            })?;
+            project = from_tree(tree).map_err(fault)?;
             project.check(&place)?;
         }
         Ok(project)
@@ -325,6 +324,34 @@ fn set(tree: &mut Value, key: &str, value: Value) -> Result<(), String> {
     }
     *at = value;
     Ok(())
+}
+
+/// A project of plain values; the message of an error begins with the path of the key.
+fn from_tree(tree: Value) -> Result<Project, String> {
+    serde_path_to_error::deserialize(tree).map_err(|e| {
+        let (path, message) = (e.path().to_string(), suggest(&plain(&e.inner().to_string())));
+        match path.as_str() {
+            "." | "?" => message,
+            _ => format!("{path}: {message}"),
+        }
+    })
+}
+
+/// serde's message without the types of Rust.
+fn plain(message: &str) -> String {
+    let Some((found, expected)) = message.split_once(", expected ") else { return message.to_string() };
+    let expected = match expected {
+        "usize" | "u64" | "u32" => "a whole number",
+        "f64" | "f32" => "a number",
+        "a sequence" => "a list",
+        "a map" => "keys with values",
+        other if other.starts_with("struct ") => "keys with values",
+        other => other,
+    };
+    format!(
+        "{}, expected {expected}",
+        found.replace("sequence", "a list").replace("invalid type: map", "invalid type: keys with values")
+    )
 }
 
 /// Adds the nearest known key to serde's message about an unknown one.

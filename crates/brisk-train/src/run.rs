@@ -210,11 +210,7 @@ impl Run {
                     shuffle: training,
                     seed: train.seed,
                     workers: self.project.data.workers,
-                    augmentation: if training {
-                        self.project.data.augmentation.clone()
-                    } else {
-                        Default::default()
-                    },
+                    augmentation: if training { self.project.data.augmentation } else { Default::default() },
                     ..LoaderOptions::default()
                 },
             )
@@ -506,7 +502,7 @@ impl Hooks for Keeper<'_> {
             self.progress.println("");
             return Ok(Flow::Stop);
         }
-        if self.checkpoint_steps.is_some_and(|every| every > 0 && at.total % every == 0) {
+        if self.checkpoint_steps.is_some_and(|every| every > 0 && at.total.is_multiple_of(every)) {
             self.save(at, state)?;
         }
         Ok(Flow::Continue)
@@ -532,7 +528,7 @@ impl Hooks for Keeper<'_> {
             let kept = SavedModel::new(&self.task, state).state;
             save_checkpoint(&self.dir.join("checkpoints/best.ckpt"), &Meta { position: at.clone() }, &kept)?;
         }
-        self.save(at, state)?;
+        // Before the checkpoint: an epoch too much is dropped when the run is resumed, one too few would be lost.
         let mut record = EpochRecord::new(at.epoch);
         values.iter().for_each(|(name, v)| record.set(name, *v));
         record.set("seconds", self.began.elapsed().as_secs_f64());
@@ -544,6 +540,7 @@ impl Hooks for Keeper<'_> {
             .scalars(step, &scalars)
             .and_then(|()| self.events.flush())
             .map_err(Error::io(&self.dir))?;
+        self.save(at, state)?;
         if self.stopped_early(at) {
             let (epoch, name) = (at.epoch, &self.monitor);
             let best = at.best.map_or(epoch, |b| b.1);
