@@ -79,7 +79,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Error, ErrorKind};
+    use std::io::Error;
 
     use anyhow::Context;
 
@@ -87,9 +87,9 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_1_and_bad_input_2() {
-        let full = brisk_data::Error::Io { path: "x".into(), source: ErrorKind::StorageFull.into() };
+        let full = brisk_data::Error::Io { path: "x".into(), source: StorageFull.into() };
         assert_eq!(code(&full.into()), FAILED);
-        assert_eq!(code(&Error::from(ErrorKind::StorageFull).into()), FAILED);
+        assert_eq!(code(&Error::from(StorageFull).into()), FAILED);
         let wrong = brisk_train::Project::parse("modle: {}", "x.yaml").map(|_| ()).unwrap_err();
         assert_eq!(code(&anyhow::Error::from(wrong).context("cannot train")), BAD_INPUT);
         assert_eq!(code(&bad_input("no")), BAD_INPUT);
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn causes_are_not_repeated() {
-        let inner = brisk_data::Error::Io { path: "x".into(), source: ErrorKind::StorageFull.into() };
+        let inner = brisk_data::Error::Io { path: "x".into(), source: StorageFull.into() };
         let text = message(&Err::<(), _>(inner).context("cannot save").unwrap_err());
         assert!(text.starts_with("cannot save: x: "), "{text}");
         assert_eq!(text.matches("storage").count(), 1, "{text}");

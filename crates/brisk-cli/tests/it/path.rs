@@ -76,7 +76,9 @@ fn a_new_project_runs_as_it_is() {
     let done = place.brisk(&["new", "mine", "--preset", "mlp", "--data", "pictures"]).good();
     assert!(done.out.contains("cd mine"), "{}", done.out);
     assert!(place.text("mine/brisk.yaml").contains("preset: mlp"));
-    let mut train = place.command(&["train", "--set", "train.epochs=1", "--set", "data.test_split=0.25"]);
+    let sets = ["train.epochs=1", "data.test_split=0.25", "data.validation_split=0.3"];
+    let mut train = place.command(&["train"]);
+    train.args(sets.iter().flat_map(|set| ["--set", set]));
     assert!(train.current_dir(place.at("mine")).output().unwrap().status.success());
     assert!(place.at("mine/runs/mine/model").is_dir());
     place.brisk(&["new", "mine"]).fails(2, &["mine/brisk.yaml", "not overwritten"]);

@@ -29,7 +29,7 @@ impl Place {
     pub fn new() -> Place {
         let place = Place::empty();
         place.idx("idx", 60, 12);
-        place.write("tiny.yaml", &tiny("idx", ""));
+        place.write("tiny.yaml", tiny("idx", ""));
         place
     }
 
