@@ -77,7 +77,7 @@ fn odd_calls_are_harmless() {
         progress.epoch(7, 3);
         progress.step(9, &[("loss", 1.0)]);
         progress.finish(&[("loss", 2.0)]);
-        let mut task = Task::with_writer(Vec::new(), "下载", 0, Unit::Bytes, terminal, 30);
+        let mut task = TaskProgress::with_writer(Vec::new(), "下载", 0, Unit::Bytes, terminal, 30);
         task.set(u64::MAX);
         task.add(1);
         task.finish();
@@ -86,7 +86,7 @@ fn odd_calls_are_harmless() {
 
 #[test]
 fn a_task_shows_its_unit() {
-    let mut task = Task::with_writer(Vec::new(), "Download", 30_400_000, Unit::Bytes, true, 80);
+    let mut task = TaskProgress::with_writer(Vec::new(), "Download", 30_400_000, Unit::Bytes, true, 80);
     task.set(12_300_000);
     let text = String::from_utf8(task.get_ref().clone()).unwrap();
     assert!(text.starts_with("\r\x1b[1mDownload 12.3 MB/30.4 MB\x1b[0m \x1b[32m━━━━━━━━\x1b[0m"), "{text}");
