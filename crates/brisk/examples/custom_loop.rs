@@ -53,7 +53,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let inputs = [("x", &batch.images), ("y", &batch.labels), ("rate", &rate), ("key", &key)];
             let values = program.run(&inputs, &mut state)?;
             if step % 40 == 0 {
-                println!("step {step}: loss {:.4}, without the penalty {:.4}", values[0].item()?, values[1].item()?);
+                println!(
+                    "step {step}: loss {:.4}, without the penalty {:.4}",
+                    values[0].item()?,
+                    values[1].item()?
+                );
             }
             step += 1;
         }

@@ -44,8 +44,12 @@ impl Trainer {
     /// Trains for some epochs, with Keras's progress on stderr. Each call begins with a new learning-rate schedule.
     pub fn fit(&mut self, train: &Part, validation: Option<&Part>, epochs: usize) -> Result<()> {
         let loader = |part: &Part, shuffle| {
-            let options =
-                LoaderOptions { batch_size: self.batch_size, shuffle, seed: self.seed, ..LoaderOptions::default() };
+            let options = LoaderOptions {
+                batch_size: self.batch_size,
+                shuffle,
+                seed: self.seed,
+                ..LoaderOptions::default()
+            };
             Loader::new(part.clone(), options)
         };
         let training = loader(train, true)?;
@@ -78,9 +82,13 @@ impl Trainer {
     pub fn save(&self, dir: impl AsRef<std::path::Path>, labels: &[String]) -> Result<()> {
         let image = self.task.model.input_shape();
         let preprocessing = match image[..] {
-            [height, width, channels] => serde_json::to_value(brisk_data::Preprocessing::scaled(
-                brisk_data::ImageSpec { height, width, channels },
-            )),
+            [height, width, channels] => {
+                serde_json::to_value(brisk_data::Preprocessing::scaled(brisk_data::ImageSpec {
+                    height,
+                    width,
+                    channels,
+                }))
+            }
             _ => Ok(serde_json::Value::Null),
         };
         let saved = SavedModel {

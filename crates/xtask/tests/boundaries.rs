@@ -19,7 +19,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "brisk",
-        &["brisk-data", "brisk-eval", "brisk-format", "brisk-graph", "brisk-nn", "brisk-runtime", "brisk-train"],
+        &[
+            "brisk-data",
+            "brisk-eval",
+            "brisk-format",
+            "brisk-graph",
+            "brisk-nn",
+            "brisk-runtime",
+            "brisk-train",
+        ],
     ),
     (
         "brisk-cli",
