@@ -180,14 +180,15 @@ fn announce(run: &Run, device: &dyn Device) -> Result<()> {
     let mut parts = vec![count("training", splits.train.len())];
     parts.extend(splits.validation.as_ref().map(|p| count("validation", p.len())));
     parts.extend(splits.test.as_ref().map(|p| count("test", p.len())));
+    eprintln!("Data    {}: {} images", project.data.source, parts.join(", "));
     let (image, classes) = (prepared.preprocessing.image, prepared.dataset.classes().len());
-    eprintln!("Data    {}: {} images of {image}, {classes} classes", project.data.source, parts.join(" + "));
-    let task = &prepared.task;
-    let parameters = task.model.param_specs()?.iter().map(|p| p.shape.elements()).sum();
-    let (layers, optimizer) = (task.model.layers().len(), project.train.optimizer.name());
+    let model = &prepared.task.model;
+    let parameters = model.param_specs()?.iter().map(|p| p.shape.elements()).sum();
     eprintln!(
-        "Model   {layers} layers, {} parameters; {optimizer}, batches of {}",
+        "Model   {image} to {classes} classes in {} layers, {} parameters; {}, batches of {}",
+        model.layers().len(),
         thousands(parameters),
+        project.train.optimizer.name(),
         project.train.batch_size
     );
     let from = match (run.position().epoch, run.position().step) {
