@@ -62,3 +62,11 @@ fn usage_is_explained() {
     place.brisk(&["evaluate", "idx"]).fails(2, &["idx: there is no "]);
     place.brisk(&["summary", "lenett"]).fails(2, &["lenet"]);
 }
+
+#[test]
+fn a_loss_that_is_no_number_names_step_and_tensor() {
+    let place = Place::new();
+    let rate = "train.optimizer.adam.learning_rate=1e38";
+    let done = place.brisk(&["train", "tiny.yaml", "--set", rate]);
+    done.fails(1, &["epoch 1, step ", "first bad value", "lower learning_rate"]);
+}
