@@ -362,6 +362,7 @@ fn suggest(message: &str) -> String {
         (Some(_), Some((name, known))) if !message.contains("did you mean") => {
             match closest(name, known.iter().copied()) {
                 Some(near) => format!("unknown key `{name}`; did you mean `{near}`?"),
+                None if known.is_empty() => format!("unknown key `{name}`"),
                 None => format!("unknown key `{name}`; known are {}", known.join(", ")),
             }
         }
