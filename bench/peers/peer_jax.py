@@ -20,16 +20,14 @@ def conv(x, kernel, stride=1, padding="VALID"):
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def pool(x, kind):
+def pool(x):
     """2x2 pooling with stride 2, dropping an odd last row or column."""
     b, h, w, c = x.shape
     if pooling == "reshape":
         x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
-        return x.max((2, 4)) if kind == "max" else x.mean((2, 4))
+        return x.max((2, 4))
     window, strides = (1, 2, 2, 1), (1, 2, 2, 1)
-    if kind == "max":
-        return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, "VALID")
-    return lax.reduce_window(x, 0.0, lax.add, window, strides, "VALID") / 4
+    return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, "VALID")
 
 
 def he(*shape):
@@ -57,7 +55,7 @@ def cifar10_cnn():
 
     def apply(p, stats, x):
         for layer in p[:2]:
-            x = pool(jax.nn.relu(conv(x, layer["kernel"]) + layer["bias"]), "max")
+            x = pool(jax.nn.relu(conv(x, layer["kernel"]) + layer["bias"]))
         return dense(x.reshape(x.shape[0], -1), p[2]), stats
 
     return params, [], apply
@@ -78,8 +76,8 @@ def lenet():
     ]  # fmt: skip
 
     def apply(p, stats, x):
-        x = pool(jax.nn.relu(conv(x, p[0]["kernel"], 1, "SAME") + p[0]["bias"]), "average")
-        x = pool(jax.nn.relu(conv(x, p[1]["kernel"]) + p[1]["bias"]), "average")
+        x = pool(jax.nn.relu(conv(x, p[0]["kernel"], 1, "SAME") + p[0]["bias"]))
+        x = pool(jax.nn.relu(conv(x, p[1]["kernel"]) + p[1]["bias"]))
         x = x.reshape(x.shape[0], -1)
         for layer in p[2:4]:
             x = jax.nn.relu(dense(x, layer))

@@ -46,8 +46,8 @@ def model(preset):
     elif preset == "mlp":
         x = L.Dense(128, activation="relu")(L.Flatten()(x))
     else:
-        x = L.AveragePooling2D(2)(L.Conv2D(6, 5, padding="same", activation="relu")(x))
-        x = L.AveragePooling2D(2)(L.Conv2D(16, 5, activation="relu")(x))
+        x = L.MaxPooling2D(2)(L.Conv2D(6, 5, padding="same", activation="relu")(x))
+        x = L.MaxPooling2D(2)(L.Conv2D(16, 5, activation="relu")(x))
         x = L.Dense(120, activation="relu")(L.Flatten()(x))
         x = L.Dense(84, activation="relu")(x)
     return keras.Model(inputs, L.Dense(10)(x))

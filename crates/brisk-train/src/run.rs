@@ -162,6 +162,10 @@ impl Run {
             check_state(&last, &state, &checkpoint.state)?;
             (state, position) = (checkpoint.state, checkpoint.meta.position);
         }
+        if !overrides.is_empty() {
+            // The next resume, after a kill perhaps, goes on with the same settings.
+            write_text(&config, &project.to_yaml()?)?;
+        }
         let mut run = Run { dir: dir.into(), project, prepared, state, position, resumed: true };
         run.add_accumulators()?;
         Ok(run)
