@@ -1,0 +1,222 @@
+//! Units: which nodes of a list run as one step, and in which order.
+
+use super::*;
+
+impl Lowering<'_> {
+    /// The iteration space of a node that an elementwise group may hold.
+    fn space(&self, list: &List, n: usize) -> Option<Vec<usize>> {
+        let node = &self.graph.nodes[n];
+        if is_elementwise(&node.op) {
+            return Some(node.shape.to_vec());
+        }
+        if is_access(&node.op) {
+            // Its users read through it, unless one of them is no elementwise operation.
+            return Some(node.shape.to_vec());
+        }
+        match self.prim(n) {
+            Some(Prim::Reduce(Reduce::Sum, axes)) => {
+                let from = self.shape(self.input(n, 0));
+                let all = axes.len() == from.rank() && from.rank() > 0;
+                let columns = from.rank() >= 2
+                    && axes.len() == from.rank() - 1
+                    && axes[axes.len() - 1] == axes.len() - 1;
+                let mixes = !list.by_tile || self.places.place[n] == Place::Sum;
+                (mixes && (all || columns)).then(|| from.to_vec())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether somebody needs an access written out.
+    fn needs_memory(&self, list: &List, n: usize) -> bool {
+        self.root[n]
+            || self.kept[n]
+            || self.users[n].iter().any(|&u| {
+                let same_list = list.member.contains(&u);
+                let reads_through = self.space_of_user(list, u, n);
+                (same_list || self.places.place[n] == Place::Whole) && !reads_through
+            })
+    }
+
+    fn space_of_user(&self, list: &List, user: usize, n: usize) -> bool {
+        if list.taken.contains(&user)
+            && !list.unit_of.get(&user).is_some_and(|&u| matches!(list.units[u], Unit::Elementwise { .. }))
+        {
+            // A pattern knows its biases and zeros.
+            return is_access(&self.graph.nodes[n].op)
+                && !matches!(self.prim(user), Some(Prim::MaxPoolGrad(..)));
+        }
+        let op = &self.graph.nodes[user].op;
+        let sum = matches!(self.prim(user), Some(Prim::Reduce(Reduce::Sum, _))) && {
+            let by_tile = self.places.place[user] != Place::Whole;
+            let probe = List { by_tile, ..List::empty() };
+            self.space(&probe, user).is_some()
+        };
+        is_elementwise(op)
+            || sum
+            || matches!((self.prim(user), self.prim(n)), (Some(Prim::Broadcast(_)), Some(Prim::Fill(..))))
+    }
+
+    pub(super) fn units(&mut self, list: &mut List) {
+        for at in 0..list.nodes.len() {
+            let n = list.nodes[at];
+            if list.taken.contains(&n) || matches!(self.prim(n), Some(Prim::Reshape(_))) {
+                continue;
+            }
+            let op = &self.graph.nodes[n].op;
+            if is_access(op) && !self.needs_memory(list, n) {
+                continue;
+            }
+            let unit = list.units.len();
+            list.unit_of.insert(n, unit);
+            let Some(dims) = self.space(list, n) else {
+                list.units.push(Unit::Single(n));
+                self.join_pools(list, n);
+                continue;
+            };
+            list.units.push(Unit::Elementwise { nodes: vec![n], dims: dims.clone() });
+            if self.trace || is_access(op) {
+                continue;
+            }
+            // Join the groups of what it reads, and groups that read the same.
+            let mut candidates: Vec<usize> = Vec::new();
+            for id in &self.graph.nodes[n].inputs {
+                let i = id.index();
+                if is_access(&self.graph.nodes[i].op) {
+                    continue;
+                }
+                candidates.extend(list.unit_of.get(&i));
+                if self.shape(i)[..] == dims[..] {
+                    candidates
+                        .extend(self.users[i].iter().filter(|&&u| u < n).filter_map(|u| list.unit_of.get(u)));
+                }
+            }
+            candidates.sort_unstable();
+            candidates.dedup();
+            for c in candidates.into_iter().rev() {
+                let own = list.unit_of[&n];
+                if c == own {
+                    continue;
+                }
+                let fits = matches!(&list.units[c], Unit::Elementwise { nodes, dims: d } if *d == dims
+                    && !nodes.iter().any(|&m| is_access(&self.graph.nodes[m].op)) && nodes.len() < 200);
+                if fits && !self.path_between(list, c, own) && !self.path_between(list, own, c) {
+                    let Unit::Elementwise { nodes, .. } = std::mem::replace(&mut list.units[c], Unit::Merged)
+                    else {
+                        continue;
+                    };
+                    list.unit_of.extend(nodes.iter().map(|&m| (m, own)));
+                    if let Unit::Elementwise { nodes: mine, .. } = &mut list.units[own] {
+                        mine.extend(nodes);
+                        mine.sort_unstable();
+                    }
+                }
+            }
+        }
+    }
+
+    /// A max pooling and the index of its winners are one unit.
+    fn join_pools(&self, list: &mut List, index: usize) {
+        let Some(Prim::MaxPoolIndex(window)) = self.prim(index) else { return };
+        let twin = |&u: &usize| matches!(self.prim(u), Some(Prim::MaxPool(w)) if w == window);
+        let map = self.users[self.input(index, 0)].iter().copied().find(twin);
+        if let Some(map) = map
+            && let Some(&unit) = list.unit_of.get(&map)
+            && matches!(list.units[unit], Unit::Single(_))
+        {
+            list.units.pop();
+            list.units[unit] = Unit::Pool { map, index };
+            list.unit_of.insert(index, unit);
+        }
+    }
+
+    /// The nodes that a unit computes.
+    fn unit_nodes(&self, list: &List, unit: usize) -> Vec<usize> {
+        match &list.units[unit] {
+            Unit::Elementwise { nodes, .. } => nodes.clone(),
+            Unit::Single(n) => vec![*n],
+            Unit::Pool { map, index } => vec![*map, *index],
+            Unit::ConvPool(c) => c.nodes.clone(),
+            Unit::ConvPoolGrad(c) => c.backward.iter().flat_map(|b| b.nodes.clone()).collect(),
+            Unit::ConvBias { conv, result, .. } => vec![*conv, *result],
+            Unit::Merged => vec![],
+        }
+    }
+
+    /// The units that a unit reads from, in the same list.
+    fn sources(&self, list: &List, unit: usize) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        for n in self.unit_nodes(list, unit) {
+            self.source_units(list, n, &mut found);
+        }
+        if let Unit::ConvPoolGrad(c) = &list.units[unit] {
+            found.insert(list.unit_of[&c.pool]);
+            self.source_units(list, c.conv, &mut found);
+        }
+        found.remove(&unit);
+        found
+    }
+
+    fn source_units(&self, list: &List, n: usize, found: &mut BTreeSet<usize>) {
+        for id in &self.graph.nodes[n].inputs {
+            let i = id.index();
+            match list.unit_of.get(&i) {
+                Some(&u) => {
+                    found.insert(u);
+                }
+                // Reshapes and accesses that are no units: look through them.
+                None if list.member.contains(&i) => self.source_units(list, i, found),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether `to` depends on `from` through some unit between them.
+    fn path_between(&self, list: &List, from: usize, to: usize) -> bool {
+        let mut open: Vec<usize> = self.sources(list, to).into_iter().filter(|&u| u != from).collect();
+        let mut seen: HashSet<usize> = open.iter().copied().collect();
+        while let Some(u) = open.pop() {
+            for s in self.sources(list, u) {
+                if s == from {
+                    return true;
+                }
+                if seen.insert(s) {
+                    open.push(s);
+                }
+            }
+        }
+        false
+    }
+
+    /// The units in an order in which they can run: always the ready one whose first node is earliest.
+    pub(super) fn order(&self, list: &List) -> Vec<usize> {
+        let alive: Vec<usize> =
+            (0..list.units.len()).filter(|&u| !matches!(list.units[u], Unit::Merged)).collect();
+        let first = |u: usize| self.unit_nodes(list, u).into_iter().max().unwrap_or(0);
+        let mut waits: HashMap<usize, usize> = HashMap::new();
+        let mut feeds: HashMap<usize, Vec<usize>> = HashMap::new();
+        let mut ready = BTreeSet::new();
+        for &u in &alive {
+            let sources = self.sources(list, u);
+            if sources.is_empty() {
+                ready.insert((first(u), u));
+            }
+            waits.insert(u, sources.len());
+            sources.into_iter().for_each(|s| feeds.entry(s).or_default().push(u));
+        }
+        let mut order = Vec::new();
+        while let Some((_, u)) = ready.pop_first() {
+            order.push(u);
+            for &next in feeds.get(&u).into_iter().flatten() {
+                if let Some(count) = waits.get_mut(&next) {
+                    *count -= 1;
+                    if *count == 0 {
+                        ready.insert((first(next), next));
+                    }
+                }
+            }
+        }
+        debug_assert_eq!(order.len(), alive.len(), "units wait for each other in a circle");
+        order
+    }
+}
