@@ -5,10 +5,13 @@
 
 use std::fmt;
 
+use brisk_kernels::parted::Parted;
+
 use crate::prim::Scalar;
 use crate::{Builder, DType, Shape, Value};
 
 mod activation;
+mod attention;
 mod cross_entropy;
 mod dropout;
 mod finite;
@@ -16,10 +19,13 @@ mod label;
 mod loss;
 mod norm;
 mod pool;
+mod recurrent;
+mod segments;
 mod softmax;
 mod upsample;
 
 pub use activation::*;
+pub use attention::*;
 pub use cross_entropy::*;
 pub use dropout::*;
 pub use finite::*;
@@ -27,6 +33,8 @@ pub use label::*;
 pub use loss::*;
 pub use norm::*;
 pub use pool::*;
+pub use recurrent::*;
+pub use segments::*;
 pub use softmax::*;
 pub use upsample::*;
 
@@ -79,6 +87,11 @@ impl Attrs {
     /// The attribute of a name.
     pub fn get(&self, name: &str) -> Option<&Attr> {
         self.0.iter().find(|a| a.0 == name).map(|a| &a.1)
+    }
+
+    /// All but one.
+    pub fn without(&self, name: &str) -> Attrs {
+        Attrs(self.0.iter().filter(|a| a.0 != name).cloned().collect())
     }
 
     /// A whole number, 0 if it is not there.
@@ -145,12 +158,20 @@ pub struct KernelCall<'a> {
     pub inputs: &'a [KernelInput<'a>],
     /// Where the result goes.
     pub output: &'a mut [f32],
+    /// The operands' shapes, whole: `inputs` may hold a part of the first axis.
+    pub shapes: &'a [Shape],
     /// Length of a row of the result: its last axis.
     pub columns: usize,
     /// How many elements of the whole result stand before `output`, for messages that name a row.
     pub offset: usize,
     /// The attributes.
     pub attrs: &'a Attrs,
+    /// With [`Cut::Parts`], instead of `output`: where each result goes, `None` for one that nobody wants.
+    pub results: &'a [Option<Parted<'a>>],
+    /// With [`Cut::Parts`]: which part to do, from 0.
+    pub part: usize,
+    /// With [`Cut::Parts`]: of how many.
+    pub parts: usize,
 }
 
 /// An operand of a [`KernelCall`].
@@ -172,6 +193,14 @@ impl<'a> KernelInput<'a> {
         }
     }
 
+    /// The bytes, empty for another type.
+    pub fn u8s(&self) -> &'a [u8] {
+        match self {
+            KernelInput::U8(v) => v,
+            _ => &[],
+        }
+    }
+
     /// The whole numbers, empty for another type.
     pub fn i32s(&self) -> &'a [i32] {
         match self {
@@ -181,20 +210,38 @@ impl<'a> KernelInput<'a> {
     }
 }
 
+/// Along what a [`Kernel`]'s calls may be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// All axes but the last of the first operand, anywhere.
+    Rows,
+    /// The first axis of the first operand.
+    Samples,
+    /// As the kernel itself does it: each call does its part of the parts that it is told, of results that all share.
+    ///
+    /// Operations with several results are several nodes with the same operands, which differ by their attribute `result`
+    /// alone; the kernel computes those that are wanted at once.
+    Parts,
+}
+
 /// A CPU kernel, and how it may be cut.
 pub struct Kernel {
+    /// Along what.
+    pub cut: Cut,
     /// Computes the result of whole rows. The message of an error becomes a run-time error of the step.
     pub run: fn(KernelCall<'_>) -> Result<(), String>,
-    /// For each operand: true if it has one row (or element) for every row of the result, false if each row of the
-    /// result reads all of it.
+    /// For each operand: true if it is cut along with the result, false if each call reads all of it.
     ///
-    /// The rows are those of the first operand: its last axis, which is never cut. The axes before it are those of the
-    /// result and of every operand that is `true`; along them the call may be cut anywhere, all of these together. So
-    /// a kernel that yields one number a row, such as a loss, can be cut between any two numbers.
+    /// [`Cut::Rows`]: the rows are those of the first operand: its last axis, which is never cut. The axes before it are
+    /// those of the result and of every operand that is `true`; along them the call may be cut anywhere, all of these
+    /// together. So a kernel that yields one number a row, such as a loss, can be cut between any two numbers.
+    ///
+    /// [`Cut::Samples`]: the result and every operand that is `true` have the same first axis, and are cut along that.
     pub by_row: &'static [bool],
 }
 
 /// Operands and attributes that an operation is tested with.
+#[derive(Clone)]
 pub struct Sample {
     /// Shapes and types of the operands.
     pub inputs: Vec<(Shape, SampleKind)>,
@@ -211,6 +258,8 @@ pub enum SampleKind {
     Index(i32),
     /// Truth values, or bytes below a bound.
     Byte(u8),
+    /// These whole numbers.
+    Exactly(&'static [i32]),
 }
 
 /// A named operation: everything about it.
@@ -260,11 +309,23 @@ pub static OPS: &[&OpDef] = &[
     &LAYER_NORM,
     &LAYER_NORM_GRAD,
     &BATCH_NORM,
+    &ATTENTION,
+    &ATTENTION_GRAD,
+    &SEGMENT_MAX,
     &DROPOUT,
     &AVG_POOL,
     &GLOBAL_AVG_POOL,
     &GLOBAL_MAX_POOL,
     &UPSAMPLE,
+    &LSTM,
+    &LSTM_RECORD,
+    &LSTM_GRAD,
+    &GRU,
+    &GRU_RECORD,
+    &GRU_GRAD,
+    &SIMPLE_RNN,
+    &SIMPLE_RNN_RECORD,
+    &SIMPLE_RNN_GRAD,
     &ONE_HOT,
     &IN_TOP_K,
     &SPARSE_CROSS_ENTROPY,

@@ -4,6 +4,7 @@
 //! GB/s count the bytes that a kernel must read and write, not those that caches fetch besides.
 
 use brisk_kernels::elementwise::{Access, Binary, Inst, Operand, Program, Slice, Unary};
+use brisk_kernels::recurrent::{Incoming, Kind, Sequences};
 use brisk_kernels::{matmul, movement, norm, random, reduce, simd, softmax};
 use std::hint::black_box;
 use std::time::Instant;
@@ -218,6 +219,38 @@ fn main() {
             "{:<60} {:>8.1} GFLOP/s {:>10.2} us",
             format!("matmul {m} x {n} x {k}, {name}"),
             (2 * m * n * k) as f64 / seconds / 1e9,
+            seconds * 1e6
+        );
+    }
+
+    for kind in [Kind::Lstm, Kind::Gru, Kind::Simple] {
+        recurrent(kind, &x);
+    }
+}
+
+/// Four sequences of 80 steps over 128 units, as a tile of a batch has them; GFLOP/s count the products.
+fn recurrent(kind: Kind, x: &[f32]) {
+    let run = Sequences { kind, samples: 4, steps: 80, units: 128, reverse: false };
+    let (rows, u) = (run.samples * run.steps, run.units);
+    let (gates, state) = (kind.gates() * u, kind.state() * u);
+    let mut values = x.iter().map(|v| v * 0.1).cycle();
+    let mut some = |n: usize| values.by_ref().take(n).collect::<Vec<f32>>();
+    let (gate, kernel, initial) = (some(rows * gates), some(u * gates), some(run.samples * state));
+    let (bias, dy) = (some(if kind == Kind::Gru { gates } else { 0 }), some(run.samples * u));
+    let mask = vec![1; rows];
+    let mut record = vec![0.0; rows * kind.record() * u];
+    let mut gradient = vec![0.0; rows * kind.gradient() * u];
+    let mut scratch = vec![0.0; run.forward_scratch().max(run.backward_scratch())];
+    let forward = time(|| run.forward(&gate, &kernel, &bias, &initial, &mask, &mut record, &mut scratch));
+    let back = time(|| {
+        let dy = Incoming::Hidden(&dy);
+        run.backward(&record, &kernel, &initial, &mask, dy, &mut gradient, &mut [], &mut scratch);
+    });
+    for (way, seconds) in [("forward", forward), ("backward", back)] {
+        println!(
+            "{:<60} {:>8.1} GFLOP/s {:>10.2} us",
+            format!("{kind:?} {way}, 4 x 80 steps, 128 units"),
+            (2 * rows * u * gates) as f64 / seconds / 1e9,
             seconds * 1e6
         );
     }

@@ -15,16 +15,22 @@
 //! | [`matmul`] | matrix products, strided and batched |
 //! | [`conv`], [`pool`] | convolutions and pooling, forward and backward |
 //! | [`reduce`], [`softmax`], [`norm`] | reductions, row by row or down columns, and what is built on them |
+//! | [`recurrent`] | LSTM, GRU and simple cells over whole sequences |
+//! | [`attention`] | scaled dot-product attention over packed rows |
+//! | [`parted`] | a result that several threads fill at once |
 //! | [`movement`] | strided copies, rows by index |
 //! | [`random`] | counter-based random numbers |
 
+pub mod attention;
 pub mod conv;
 pub mod elementwise;
 pub mod matmul;
 pub mod movement;
 pub mod norm;
+pub mod parted;
 pub mod pool;
 pub mod random;
+pub mod recurrent;
 pub mod reduce;
 pub mod simd;
 pub mod softmax;

@@ -39,6 +39,30 @@ pub fn matmul(
     matmul_at(level, m, n, k, a, a_strides, b, b_strides, c, c_row_stride, accumulate);
 }
 
+/// [`matmul`] into memory that others may write at once, between the rows.
+///
+/// # Safety
+///
+/// The `n` floats of each of the `m` rows from `c` on, `c_row_stride` apart, may be written, and nobody else reads or
+/// writes them meanwhile; with `accumulate` they have values.
+pub unsafe fn matmul_into(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &[f32],
+    a_strides: (usize, usize),
+    b: &[f32],
+    b_strides: (usize, usize),
+    c: *mut f32,
+    c_row_stride: usize,
+    accumulate: bool,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        matmul_raw(simd::level(), m, n, k, a, a_strides, b, b_strides, c, c_row_stride, accumulate);
+    }
+}
+
 fn matmul_at(
     level: Level,
     m: usize,
@@ -55,12 +79,38 @@ fn matmul_at(
     if m == 0 || n == 0 {
         return;
     }
-    let last = |rows: usize, cols: usize, (r, s): (usize, usize)| (rows - 1) * r + (cols - 1) * s;
     assert!(m == 1 || c_row_stride >= n, "matmul: rows of c overlap");
-    assert!(last(m, n, (c_row_stride, 1)) < c.len(), "matmul: c is too short");
+    assert!((m - 1) * c_row_stride + n <= c.len(), "matmul: c is too short");
+    // SAFETY: all of c's rows lie in the slice.
+    unsafe {
+        matmul_raw(level, m, n, k, a, a_strides, b, b_strides, c.as_mut_ptr(), c_row_stride, accumulate);
+    }
+}
+
+/// # Safety
+///
+/// See [`matmul_into`].
+unsafe fn matmul_raw(
+    level: Level,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &[f32],
+    a_strides: (usize, usize),
+    b: &[f32],
+    b_strides: (usize, usize),
+    c: *mut f32,
+    c_row_stride: usize,
+    accumulate: bool,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    let last = |rows: usize, cols: usize, (r, s): (usize, usize)| (rows - 1) * r + (cols - 1) * s;
     if k == 0 {
         if !accumulate {
-            (0..m).for_each(|i| c[i * c_row_stride..][..n].fill(0.0));
+            // SAFETY: the rows of c may be written.
+            (0..m).for_each(|i| unsafe { std::ptr::write_bytes(c.add(i * c_row_stride), 0, n) });
         }
         return;
     }
@@ -71,13 +121,13 @@ fn matmul_at(
         let b_row = b_strides.0;
         simd::dispatch_at(level, Direct { m, n, k, a, a_strides, b, b_row, c, c_row_stride, accumulate });
     } else {
-        // SAFETY: the farthest element of each operand lies in its slice, as checked above.
+        // SAFETY: the farthest element of each operand lies in its slice, as checked above; c's rows may be written.
         unsafe {
             gemm_f32::gemm::f32::get_gemm_fn()(
                 m,
                 n,
                 k,
-                c.as_mut_ptr(),
+                c,
                 1,
                 c_row_stride as isize,
                 accumulate,
@@ -139,7 +189,8 @@ struct Direct<'a> {
     a_strides: (usize, usize),
     b: &'a [f32],
     b_row: usize,
-    c: &'a mut [f32],
+    /// Its rows may be written, see [`matmul_into`].
+    c: *mut f32,
     c_row_stride: usize,
     accumulate: bool,
 }
@@ -208,7 +259,8 @@ impl Direct<'_> {
             for v in 0..V {
                 let at = (i + r) * self.c_row_stride + j + v * lanes;
                 let len = if TAIL && v == V - 1 { tail } else { lanes };
-                let c = &mut self.c[at..at + len];
+                // SAFETY: row i + r < m, columns below n: these places of c may be written.
+                let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(at), len) };
                 let sum =
                     if self.accumulate { s.add_f32s(acc[r][v], s.partial_load_f32s(c)) } else { acc[r][v] };
                 s.partial_store_f32s(c, sum);

@@ -229,6 +229,33 @@ pub fn scatter_add(
     Ok(())
 }
 
+/// [`scatter_add`] for the rows from `first` on that `part` holds, of a table of `rows`: parts of a table can be made at once.
+///
+/// ```
+/// let mut part = [0.0; 2];
+/// brisk_kernels::movement::scatter_add_part(2, 3, 1, &mut part, &[1, 2, 1], &[1.0, 2.0, 9.0, 9.0, 10.0, 20.0])?;
+/// assert_eq!(part, [11.0, 22.0]);
+/// # Ok::<(), brisk_kernels::movement::IndexError>(())
+/// ```
+pub fn scatter_add_part(
+    width: usize,
+    rows: usize,
+    first: usize,
+    part: &mut [f32],
+    index: &[i32],
+    updates: &[f32],
+) -> Result<(), IndexError> {
+    assert_eq!(updates.len(), index.len() * width, "scatter_add_part: updates length");
+    check(width, rows * width, index)?;
+    for (row, update) in index.iter().zip(updates.chunks_exact(width.max(1))) {
+        let own = (*row as usize).checked_sub(first).map(|r| r * width);
+        if let Some(t) = own.and_then(|at| part.get_mut(at..at + width)) {
+            t.iter_mut().zip(update).for_each(|(t, u)| *t += u);
+        }
+    }
+    Ok(())
+}
+
 fn check(width: usize, len: usize, index: &[i32]) -> Result<(), IndexError> {
     let bound = len.checked_div(width).unwrap_or(i32::MAX as usize);
     match index.iter().position(|i| !usize::try_from(*i).is_ok_and(|i| i < bound)) {

@@ -178,6 +178,93 @@ impl WithSimd for LogSoftmax<'_> {
     }
 }
 
+/// [`softmax`] of `scale x` in place, over the places that may be seen: where `mask` (one byte a column, empty for all) is not 0
+/// and, with `causal`, up to column `causal + r` of row `r`. The others become 0; so does a row that sees nothing.
+///
+/// ```
+/// let mut y = [1.0, 1.0, 5.0, 1.0, 1.0, 5.0];
+/// brisk_kernels::softmax::softmax_masked(3, &mut y, 1.0, &[1, 1, 0], Some(0));
+/// assert_eq!(y, [1.0, 0.0, 0.0, 0.5, 0.5, 0.0]);
+/// ```
+pub fn softmax_masked(cols: usize, x: &mut [f32], scale: f32, mask: &[u8], causal: Option<usize>) {
+    assert!(cols > 0 && x.len().is_multiple_of(cols), "softmax_masked: whole rows");
+    assert!(mask.is_empty() || mask.len() == cols, "softmax_masked: a byte for each column");
+    simd::dispatch(Masked { cols, x, factor: scale, mask, causal });
+}
+
+struct Masked<'a> {
+    cols: usize,
+    x: &'a mut [f32],
+    factor: f32,
+    mask: &'a [u8],
+    causal: Option<usize>,
+}
+
+impl WithSimd for Masked<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        for (r, row) in self.x.chunks_exact_mut(self.cols).enumerate() {
+            let seen = self.causal.map_or(self.cols, |from| self.cols.min(from + r + 1));
+            let (row, rest) = row.split_at_mut(seen);
+            rest.fill(0.0);
+            scale(s, row, self.factor);
+            for (x, &m) in row.iter_mut().zip(self.mask) {
+                *x = if m == 0 { f32::NEG_INFINITY } else { *x };
+            }
+            let max = row_max(s, row);
+            if max == f32::NEG_INFINITY && !self.mask.is_empty() && row.iter().all(|x| *x == max) {
+                row.fill(0.0);
+                continue;
+            }
+            let sum = exp_sum_in_place(s, row, max);
+            scale(s, row, 1.0 / sum);
+        }
+    }
+}
+
+/// `dx = scale y (dx - sum(y dx))`, row by row: the gradient of `softmax(scale x)` in the place of the one by its result.
+///
+/// ```
+/// let mut dx = [1.0, 0.0];
+/// brisk_kernels::softmax::softmax_grad_in_place(2, &[0.5, 0.5], &mut dx, 2.0);
+/// assert_eq!(dx, [0.5, -0.5]);
+/// ```
+pub fn softmax_grad_in_place(cols: usize, y: &[f32], dx: &mut [f32], scale: f32) {
+    assert!(
+        y.len() == dx.len() && cols > 0 && y.len().is_multiple_of(cols),
+        "softmax_grad_in_place: whole rows"
+    );
+    simd::dispatch(GradInPlace { cols, y, dx, factor: scale });
+}
+
+struct GradInPlace<'a> {
+    cols: usize,
+    y: &'a [f32],
+    dx: &'a mut [f32],
+    factor: f32,
+}
+
+impl WithSimd for GradInPlace<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let factor = s.splat_f32s(self.factor);
+        for (y, dx) in self.y.chunks_exact(self.cols).zip(self.dx.chunks_exact_mut(self.cols)) {
+            let dot = s.splat_f32s(dot_row(s, y, dx));
+            update(
+                s,
+                dx,
+                [y],
+                #[inline(always)]
+                |dx, [y]| s.mul_f32s(s.mul_f32s(factor, y), s.sub_f32s(dx, dot)),
+            );
+        }
+    }
+}
+
 /// The gradient of [`softmax`]: with `y` its result, `dx = y (dy - sum(y dy))`, row by row.
 ///
 /// ```

@@ -8,6 +8,7 @@ use brisk_graph::op::{KernelCall, KernelInput};
 use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Data, Graph, Id, Op, Role, Shape, Tensor, decompose};
 use brisk_kernels::elementwise::Buffer;
+use brisk_kernels::parted::Parted;
 use brisk_kernels::{matmul, movement, random, reduce, simd};
 
 use crate::Pool;
@@ -36,7 +37,8 @@ use crate::step::{Kernel, Loc, Ref, Step};
 /// ```
 #[derive(Clone)]
 pub struct Cpu {
-    pool: Arc<Mutex<Pool>>,
+    /// What all programs of the device share: they run one at a time.
+    workplace: Arc<Mutex<Workplace>>,
     threads: usize,
     machine: Machine,
 }
@@ -45,7 +47,9 @@ impl Cpu {
     /// A device of so many threads, at least one.
     pub fn new(threads: usize) -> Cpu {
         let threads = threads.max(1);
-        Cpu { pool: Arc::new(Mutex::new(Pool::new(threads))), threads, machine: Machine::default() }
+        let memory = Memory { shared: Block::new(0), sums: Block::new(0), arenas: Block::new(0) };
+        let workplace = Workplace { pool: Pool::new(threads), memory };
+        Cpu { workplace: Arc::new(Mutex::new(workplace)), threads, machine: Machine::default() }
     }
 
     /// A device of as many threads as the machine runs at once.
@@ -71,11 +75,6 @@ impl Device for Cpu {
         let lowered = lower(&graph, &found, options.trace)?;
         let plan = plan(&graph, lowered, found.batch, options.guard.as_deref(), options.trace, self.machine)?;
         let flops = plan.steps.iter().map(|s| s.kernel.flops(found.batch)).sum();
-        let memory = Memory {
-            shared: Block::new(plan.shared),
-            sums: Block::new(plan.sums),
-            arenas: Block::new(plan.arena * self.threads),
-        };
         let bytes = plan.shared + plan.sums + plan.arena * self.threads;
         let facts = Facts { flops, arena_bytes: bytes, plan_ms: start.elapsed().as_secs_f64() * 1e3 };
         let needed = graph.live();
@@ -84,8 +83,8 @@ impl Device for Cpu {
             graph,
             plan,
             needed,
-            memory,
-            pool: self.pool.clone(),
+            workplace: self.workplace.clone(),
+            threads: self.threads,
             trace: options.trace,
             guard: options.guard.clone(),
             facts,
@@ -110,6 +109,14 @@ impl Block {
         Block(vec![Line([0; 64]); bytes.div_ceil(64)])
     }
 
+    /// Makes it at least so large. What it held is gone.
+    fn reserve(&mut self, bytes: usize) {
+        if self.0.len() * size_of::<Line>() < bytes {
+            self.0 = Vec::new();
+            *self = Block::new(bytes);
+        }
+    }
+
     fn base(&mut self) -> Base {
         Base(self.0.as_mut_ptr().cast())
     }
@@ -124,6 +131,13 @@ unsafe impl Send for Base {}
 // SAFETY: as above.
 unsafe impl Sync for Base {}
 
+/// Threads, and the memory that they work in. It holds nothing from one run to the next, and is as large as the largest
+/// program needs it.
+struct Workplace {
+    pool: Pool,
+    memory: Memory,
+}
+
 struct Memory {
     shared: Block,
     sums: Block,
@@ -135,8 +149,8 @@ struct CpuProgram {
     plan: Plan,
     /// For each input of the graph, whether it must be given.
     needed: Vec<bool>,
-    memory: Memory,
-    pool: Arc<Mutex<Pool>>,
+    workplace: Arc<Mutex<Workplace>>,
+    threads: usize,
     trace: bool,
     guard: Option<String>,
     facts: Facts,
@@ -145,14 +159,18 @@ struct CpuProgram {
 impl Program for CpuProgram {
     fn run(&mut self, inputs: &[(&str, &Tensor)], state: &mut State) -> Result<Vec<Tensor>> {
         let bound = self.bind(inputs, state)?;
-        let mut pool = self.pool.lock().unwrap_or_else(|e| e.into_inner());
+        let mut workplace = self.workplace.lock().unwrap_or_else(|e| e.into_inner());
+        let Workplace { pool, memory } = &mut *workplace;
+        memory.shared.reserve(self.plan.shared);
+        memory.sums.reserve(self.plan.sums);
+        memory.arenas.reserve(self.plan.arena * self.threads);
         let run = Run {
             graph: &self.graph,
             plan: &self.plan,
             inputs: &bound,
-            shared: self.memory.shared.base(),
-            sums: self.memory.sums.base(),
-            arenas: self.memory.arenas.base(),
+            shared: memory.shared.base(),
+            sums: memory.sums.base(),
+            arenas: memory.arenas.base(),
             fault: Mutex::new(None),
         };
         if self.trace {
@@ -161,7 +179,7 @@ impl Program for CpuProgram {
             }
         }
         for (at, stage) in self.plan.stages.iter().enumerate() {
-            run.stage(stage, &mut pool)?;
+            run.stage(stage, pool)?;
             if self.trace {
                 run.check_stage(stage)?;
             }
@@ -654,12 +672,17 @@ impl Frame<'_> {
                 let index = self.read::<i32>(step.inputs[1]);
                 movement::take(*width, f(0), index, out(0)).map_err(|e| e.to_string())?;
             }
+            Kernel::ScatterAdd(width) if tiled => {
+                movement::scatter_add(*width, out(0), self.read::<i32>(step.inputs[0]), f(1))
+                    .map_err(|e| e.to_string())?;
+            }
             Kernel::ScatterAdd(width) => {
-                let table = out(0);
-                if !tiled {
-                    table.fill(0.0);
-                }
-                movement::scatter_add(*width, table, self.read::<i32>(step.inputs[0]), f(1))
+                let rows = self.place(step.outputs[0]).1.checked_div(*width).unwrap_or(0);
+                let own = part * rows / parts..(part + 1) * rows / parts;
+                let table = self.piece(step.outputs[0], own.start * width, own.len() * width, tiled);
+                table.fill(0.0);
+                let index = self.read::<i32>(step.inputs[0]);
+                movement::scatter_add_part(*width, rows, own.start, table, index, f(1))
                     .map_err(|e| e.to_string())?;
             }
             Kernel::Random(stream) => {
@@ -670,24 +693,57 @@ impl Frame<'_> {
                 let start = (u64::from(*stream) << 40) + first as u64;
                 random::fill_uniform([key[0] as u32, key[1] as u32], start, values);
             }
-            Kernel::Named { def, attrs, columns } => {
+            Kernel::Parted { def, attrs, shapes, results } => {
                 let Some(kernel) = &def.kernel else { return Err("has no kernel".into()) };
-                let inputs: Vec<KernelInput<'_>> = step
-                    .inputs
-                    .iter()
-                    .map(|&r| match self.run.plan.vals[r.val].dtype {
-                        DType::U8 => KernelInput::U8(self.read(r)),
-                        DType::I32 => KernelInput::I32(self.read(r)),
-                        DType::F32 | DType::F64 => KernelInput::F32(self.read(r)),
-                    })
-                    .collect();
+                let inputs: Vec<_> = step.inputs.iter().map(|&r| self.kernel_input(r)).collect();
+                let mut places = vec![None; results.iter().max().map_or(0, |r| r + 1)];
+                for (&result, &output) in results.iter().zip(&step.outputs) {
+                    let (at, len) = self.place(output);
+                    // SAFETY: the planner gives each result memory that nothing else uses while this step runs; its calls
+                    // at once are its parts.
+                    places[result] = Some(unsafe { Parted::shared(at.cast(), len) });
+                }
+                (kernel.run)(KernelCall {
+                    inputs: &inputs,
+                    output: &mut [],
+                    shapes,
+                    columns: 0,
+                    offset: 0,
+                    attrs,
+                    results: &places,
+                    part,
+                    parts,
+                })?;
+            }
+            Kernel::Named { def, attrs, shapes, columns } => {
+                let Some(kernel) = &def.kernel else { return Err("has no kernel".into()) };
+                let inputs: Vec<_> = step.inputs.iter().map(|&r| self.kernel_input(r)).collect();
                 let output = out(0);
                 let offset =
                     if step.outputs[0].by_sample { self.start * (output.len() / self.n.max(1)) } else { 0 };
-                (kernel.run)(KernelCall { inputs: &inputs, output, columns: *columns, offset, attrs })?;
+                let columns = *columns;
+                (kernel.run)(KernelCall {
+                    inputs: &inputs,
+                    output,
+                    shapes,
+                    columns,
+                    offset,
+                    attrs,
+                    results: &[],
+                    part: 0,
+                    parts: 1,
+                })?;
             }
         }
         Ok(())
+    }
+
+    fn kernel_input(&self, r: Ref) -> KernelInput<'_> {
+        match self.run.plan.vals[r.val].dtype {
+            DType::U8 => KernelInput::U8(self.read(r)),
+            DType::I32 => KernelInput::I32(self.read(r)),
+            DType::F32 | DType::F64 => KernelInput::F32(self.read(r)),
+        }
     }
 
     /// A stretch of a result.
@@ -719,10 +775,18 @@ impl Frame<'_> {
         let a_strides = if ta { (1, m) } else { (k, 1) };
         let b_strides = if tb { (1, k) } else { (n, 1) };
         if batch == 1 {
-            let rows = part * m / parts..(part + 1) * m / parts;
-            let c = self.piece(step.outputs[0], rows.start * n, rows.len() * n, tiled);
+            let [down, across] = grid([m, n], parts);
+            let cut = |size: usize, i: usize, of: usize| i * size / of..(i + 1) * size / of;
+            let (rows, columns) = (cut(m, part / across, down), cut(n, part % across, across));
             let a = &a[(rows.start * a_strides.0).min(a.len())..];
-            matmul::matmul(rows.len(), n, k, a, a_strides, b, b_strides, c, n, sums);
+            let b = &b[(columns.start * b_strides.1).min(b.len())..];
+            let (c, elements) = self.target(step.outputs[0], tiled);
+            assert!(m * n <= elements, "a product inside its result");
+            // SAFETY: a block inside the result; the blocks of a step's parts are disjoint.
+            unsafe {
+                let c = c.cast::<f32>().add(rows.start * n + columns.start);
+                matmul::matmul_into(rows.len(), columns.len(), k, a, a_strides, b, b_strides, c, n, sums);
+            }
         } else {
             let c = self.write::<f32>(step.outputs[0], tiled);
             matmul::matmul_batched(
@@ -760,6 +824,13 @@ impl Frame<'_> {
             movement::copy_strided(dims, x, copy.from, &copy.from_strides, out, copy.to, &copy.to_strides);
         }
     }
+}
+
+/// Into how many stretches of rows and of columns a product is cut, `parts` blocks in all, as square as can be: each block
+/// reads its rows of the one operand and its columns of the other.
+fn grid([m, n]: [usize; 2], parts: usize) -> [usize; 2] {
+    let ways = (1..=parts).filter(|d| parts.is_multiple_of(*d)).map(|down| [down, parts / down]);
+    ways.min_by_key(|[down, across]| m.div_ceil(*down) + n.div_ceil(*across)).unwrap_or([1, 1])
 }
 
 fn pool_take(pool: &brisk_kernels::pool::Pool2d, n: usize, x: &[f32], index: &[u8], y: &mut [f32]) {

@@ -12,8 +12,10 @@ mod lower;
 mod place;
 mod plan;
 mod pool;
+mod programs;
 mod step;
 
 pub use cpu::Cpu;
 pub use device::{Device, Error, Facts, Options, Program, Result, State};
 pub use pool::Pool;
+pub use programs::Programs;

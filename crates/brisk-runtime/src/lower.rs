@@ -6,6 +6,7 @@ mod unit;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use brisk_graph::op::LAYER_NORM;
 use brisk_graph::prim::{Conv, Prim, Reduce, Window};
 use brisk_graph::{DType, Graph, Id, Op, Shape, Tensor};
 use brisk_kernels::conv::Conv2d;
@@ -39,7 +40,7 @@ pub struct Block {
 }
 
 /// Costs of recomputing a value in a later region rather than keeping it: up to so many operations.
-const RECOMPUTE: usize = 16;
+const RECOMPUTE: usize = 24;
 
 /// Lowers a graph of primitives and of named operations with kernels.
 pub fn lower(graph: &Graph, places: &Places, trace: bool) -> Result<Lowered, Error> {
@@ -77,12 +78,25 @@ struct List {
 }
 
 enum Unit {
-    Elementwise { nodes: Vec<usize>, dims: Vec<usize> },
+    Elementwise {
+        nodes: Vec<usize>,
+        dims: Vec<usize>,
+    },
     Single(usize),
-    Pool { map: usize, index: usize },
+    Pool {
+        map: usize,
+        index: usize,
+    },
+    /// Results of one kernel that cuts itself.
+    Siblings(Vec<usize>),
     ConvPool(ConvPool),
     ConvPoolGrad(ConvPool),
-    ConvBias { conv: usize, bias: Option<usize>, relu: bool, result: usize },
+    ConvBias {
+        conv: usize,
+        bias: Option<usize>,
+        relu: bool,
+        result: usize,
+    },
     Merged,
 }
 
@@ -226,12 +240,15 @@ impl<'a> Lowering<'a> {
         let mut anchor: Vec<Option<(Option<usize>, usize)>> = vec![None; nodes];
         for n in (0..nodes).filter(|&n| live[n] && self.places.place[n] == Place::Sample) {
             let node = &self.graph.nodes[n];
-            let cheap = is_elementwise(&node.op)
-                || matches!(self.prim(n), Some(Prim::Broadcast(_) | Prim::Reshape(_)));
+            let norm = matches!(&node.op, Op::Named(def, _) if def.name == LAYER_NORM.name);
+            let cheap = norm
+                || is_elementwise(&node.op)
+                || matches!(self.prim(n), Some(Prim::Broadcast(_) | Prim::Reshape(_) | Prim::Random(..)));
             let mut from = BTreeSet::new();
             let mut cost = match self.prim(n) {
                 Some(Prim::Unary(_)) => 3,
                 Some(Prim::Reshape(_) | Prim::Broadcast(_)) => 0,
+                None => 4,
                 _ => 1,
             };
             for id in &node.inputs {

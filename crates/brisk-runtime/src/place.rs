@@ -5,6 +5,7 @@
 //! that: its result is known only after all tiles, so its users belong to the next *level*. A net without batch
 //! statistics has one level; each batch normalization adds some.
 
+use brisk_graph::op::Cut;
 use brisk_graph::prim::{Prim, Reduce};
 use brisk_graph::{Graph, Node, Op, Role};
 
@@ -26,11 +27,19 @@ pub struct Places {
     /// For nodes by sample and sums: the level whose region computes them. For whole ones: the level before whose
     /// region they can be known.
     pub level: Vec<usize>,
+    /// For whole values: computed at once from values by sample, and with the samples along their first axis all the same.
+    /// Later regions cut it as they cut what is by sample.
+    pub rows: Vec<bool>,
     /// Number of samples, 0 if no input has any.
     pub batch: usize,
 }
 
 impl Places {
+    /// Whether a tile of a region sees a part of this value.
+    pub fn by_sample(&self, node: usize) -> bool {
+        self.place[node] == Place::Sample || self.rows[node]
+    }
+
     /// The level from which on users of a node can run.
     pub fn available(&self, node: usize) -> usize {
         match self.place[node] {
@@ -43,16 +52,18 @@ impl Places {
 /// Places every node of a graph.
 pub fn places(graph: &Graph) -> Places {
     let batch_inputs = graph.inputs.iter().filter(|i| i.role == Role::Batch);
-    let mut sizes = batch_inputs.map(|i| graph.node(i.id).shape.first().copied().unwrap_or(0));
-    let first = sizes.next().unwrap_or(0);
-    // Inputs of different batch sizes have nothing in common that could be cut.
-    let batch = if sizes.all(|s| s == first) { first } else { 0 };
-    let mut found = Places { place: Vec::new(), level: Vec::new(), batch };
+    // Of inputs with first axes of different sizes (tokens and texts, say), the largest is what is cut.
+    let sizes = batch_inputs.map(|i| graph.node(i.id).shape.first().copied().unwrap_or(0));
+    let batch = sizes.max().unwrap_or(0);
+    let mut found = Places { place: Vec::new(), level: Vec::new(), rows: Vec::new(), batch };
     for node in &graph.nodes {
         let place = match batch {
             0 => Place::Whole,
-            _ => place(graph, node, batch, &found.place),
+            _ => place(graph, node, batch, &found),
         };
+        let depends = node.inputs.iter().any(|id| found.by_sample(id.index()));
+        let rows =
+            place == Place::Whole && depends && node.shape.first() == Some(&batch) && cuts_itself(&node.op);
         let mixes = place == Place::Whole;
         let level = node.inputs.iter().map(|id| {
             let i = id.index();
@@ -62,12 +73,18 @@ pub fn places(graph: &Graph) -> Places {
         let level = level.max().unwrap_or(0);
         found.place.push(place);
         found.level.push(level);
+        found.rows.push(rows);
     }
     found
 }
 
-fn place(graph: &Graph, node: &Node, batch: usize, known: &[Place]) -> Place {
-    let by_sample = |i: usize| known[node.inputs[i].index()] == Place::Sample;
+/// Whether a kernel runs over all samples at once and cuts its work itself.
+fn cuts_itself(op: &Op) -> bool {
+    matches!(op, Op::Named(def, _) if def.kernel.as_ref().is_some_and(|k| k.cut == Cut::Parts))
+}
+
+fn place(graph: &Graph, node: &Node, batch: usize, known: &Places) -> Place {
+    let by_sample = |i: usize| known.by_sample(node.inputs[i].index());
     let operand = |i: usize| &graph.node(node.inputs[i]).shape;
     // The samples are axis 0, or rows of samples are.
     let rows = |shape: &[usize]| shape.first().is_some_and(|&d| d > 0 && d % batch == 0);
@@ -78,13 +95,17 @@ fn place(graph: &Graph, node: &Node, batch: usize, known: &[Place]) -> Place {
         Op::Prim(prim) => prim,
         Op::Named(def, _) => {
             let Some(kernel) = &def.kernel else { return Place::Whole };
+            if kernel.cut == Cut::Parts {
+                return Place::Whole;
+            }
             let fits = kernel
                 .by_row
                 .iter()
                 .enumerate()
                 .all(|(i, &by_row)| if by_row { rows(operand(i)) } else { !by_sample(i) });
             // Rows end before the last axis, so that axis must not be the one of the samples.
-            let leading = node.shape.rank() >= 2
+            let leading = kernel.cut == Cut::Samples
+                || node.shape.rank() >= 2
                 || kernel
                     .by_row
                     .iter()
@@ -94,7 +115,7 @@ fn place(graph: &Graph, node: &Node, batch: usize, known: &[Place]) -> Place {
         }
     };
     if let Prim::Input(number, ..) = prim {
-        return cut(graph.inputs[*number].role == Role::Batch);
+        return cut(graph.inputs[*number].role == Role::Batch && node.shape.first() == Some(&batch));
     }
     if let Prim::Random(_, shape) = prim {
         return cut(rows(shape) && shape.rank() > 1);

@@ -84,6 +84,8 @@ const ALIGN: usize = 64;
 const LARGE_SUMS: usize = 768 << 10;
 /// Groups of tiles in a region at most: a compromise of balance and of memory for sums.
 const GROUPS: usize = 8;
+/// Tokens for which it is worth to walk through weights larger than the cache.
+const TOKENS: usize = 256;
 /// Elements that a task of an elementwise wave takes on at least.
 const CHUNK: usize = 32 << 10;
 
@@ -216,8 +218,11 @@ impl Planner {
             Kernel::Elementwise { dims, sums: false, .. } => {
                 (dims.iter().product::<usize>() / CHUNK).clamp(1, 16)
             }
-            Kernel::MatMul { batch: 1, m, n, k, .. } => {
-                (m * n * k / (1 << 20)).clamp(1, 16).min(m.div_ceil(8))
+            Kernel::MatMul { batch: 1, m, n, k, .. } => (m * n * k / (1 << 20)).clamp(1, 8),
+            Kernel::ScatterAdd(_) => (self.vals[step.outputs[0].val].elements / CHUNK).clamp(1, 16),
+            Kernel::Parted { .. } => {
+                let elements = step.outputs.iter().map(|o| self.vals[o.val].elements).sum::<usize>();
+                (elements >> 10).clamp(1, 32)
             }
             _ => 1,
         }
@@ -233,7 +238,7 @@ impl Planner {
         let mut large = Vec::new();
         while sum_of(&steps, &self.vals) > LARGE_SUMS {
             let divisible = |s: &Step| {
-                matches!(s.kernel, Kernel::ConvGradKernel(_) | Kernel::MatMul { .. })
+                matches!(s.kernel, Kernel::ConvGradKernel(_) | Kernel::MatMul { .. } | Kernel::ScatterAdd(_))
                     && !s.outputs[0].by_sample
             };
             let largest = (0..steps.len())
@@ -273,13 +278,27 @@ impl Planner {
             .filter(|r| !r.by_sample)
             .map(|r| self.vals[r.val].bytes())
             .sum();
-        let groups = batch.min(GROUPS);
+        // Tokens: samples of one row each, that all go through weights larger than the cache.
+        let heavy = weights > self.machine.cache / 2;
+        let rows = |&s: &usize| match self.steps[s].kernel {
+            Kernel::MatMul { batch: 1, m, .. } if self.steps[s].outputs[0].by_sample => Some(m / batch),
+            _ => None,
+        };
+        let tokens = heavy && own.iter().filter_map(rows).max() == Some(1);
+        let groups = match tokens {
+            true => [8, 4, 2].into_iter().find(|g| batch / g >= TOKENS).unwrap_or(2).min(batch),
+            false => batch.min(GROUPS),
+        };
         let share = batch.div_ceil(groups);
         let mut tile = share;
         if !own.is_empty() {
             // As many samples as fit in the cache beside what they need; but when the weights do not fit anyway, enough
             // samples to make each pass over the weights worth it.
-            let least = if weights > self.machine.cache / 2 { share.min(8) } else { 1 };
+            let least = match (tokens, heavy) {
+                (true, _) => share.min(2 * TOKENS),
+                (_, true) => share.min(8),
+                _ => 1,
+            };
             while tile > least && self.layout(&own, &inside, tile, false) > self.machine.cache / 2 {
                 tile = tile.div_ceil(2);
             }
@@ -303,7 +322,8 @@ impl Planner {
             self.arena = self.arena.max(scratch * 4);
             let parts = match &step.kernel {
                 Kernel::ConvGradKernel(conv) => conv.rows().div_ceil(48).min(16),
-                Kernel::MatMul { m, .. } => m.div_ceil(48).min(16),
+                Kernel::MatMul { m, n, k, .. } => ((m * n * k) >> 22).clamp(1, 8),
+                Kernel::ScatterAdd(_) => self.parts(&step),
                 _ => 1,
             };
             self.steps.push(step);

@@ -2,7 +2,7 @@
 
 use brisk_graph::op::{Attrs, OpDef};
 use brisk_graph::prim::Reduce;
-use brisk_graph::{DType, Id};
+use brisk_graph::{DType, Id, Shape};
 use brisk_kernels::conv::Conv2d;
 use brisk_kernels::elementwise::Program;
 use brisk_kernels::pool::Pool2d;
@@ -180,8 +180,21 @@ pub enum Kernel {
         def: &'static OpDef,
         /// Its attributes.
         attrs: Attrs,
+        /// The operands' whole shapes.
+        shapes: Vec<Shape>,
         /// Length of a row of the result.
         columns: usize,
+    },
+    /// A named operation's kernel that cuts itself into parts.
+    Parted {
+        /// The operation.
+        def: &'static OpDef,
+        /// Its attributes.
+        attrs: Attrs,
+        /// The operands' whole shapes.
+        shapes: Vec<Shape>,
+        /// The number of the result that each output is.
+        results: Vec<usize>,
     },
 }
 
@@ -227,7 +240,7 @@ impl Kernel {
             Kernel::Take(_) => "take".into(),
             Kernel::ScatterAdd(_) => "scatter_add".into(),
             Kernel::Random(_) => "random".into(),
-            Kernel::Named { def, .. } => def.name.into(),
+            Kernel::Named { def, .. } | Kernel::Parted { def, .. } => def.name.into(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 Images are (batch, height, width, channels). Kernels: Conv2D (height, width, in / groups, filters), DepthwiseConv2D
 (height, width, channels, multiplier), Conv2DTranspose (height, width, filters, in), Dense (in, units).
+Recurrent layers: LSTM's gates i, f, g, o, GRU's z, r, h with the reset after the product; an initial state is (h, c) side by side.
 Gradients are those of sum(output * cotangent). `check_layers.py` compares the file with Keras itself.
 """
 
@@ -285,6 +286,348 @@ def layer_norm(name, shape, epsilon=1e-3):
 layer_norm("layer_normalization", (3, 7))
 layer_norm("layer_normalization_4d", (2, 3, 2, 19))
 layer_norm("layer_normalization_small_epsilon", (2, 5, 8), 1e-6)
+
+# ---- Sequences (batch, length, features); a mask of 0 and 1 (batch, length) goes with the input
+
+
+def tokens(name, *shape, bound):
+    return np.random.default_rng(len(name)).integers(0, bound, shape)
+
+
+def embedding(name, shape, input_dim, output_dim, mask_zero=False):
+    config = {"input_dim": input_dim, "output_dim": output_dim, "mask_zero": mask_zero}
+    params = {"embeddings": ((input_dim, output_dim), 0.5, 0.0)}
+    extra = {"input": tokens(name, *shape, bound=input_dim)}
+    case(name, "Embedding", config, lambda embeddings, input: embeddings[input], [], params, extra)
+
+
+embedding("embedding", (3, 5), 7, 4)
+embedding("embedding_mask_zero_wide", (2, 9), 50, 33, mask_zero=True)
+
+# Each: a step of PyTorch's own cell, from weights in Keras's layouts. Its GRU has the gates in the order r, z.
+
+
+def lstm_step(x, state, kernel, recurrent_kernel, bias):
+    h, c = state.chunk(2, -1)
+    return torch.cat(torch._VF.lstm_cell(x, (h, c), kernel.T, recurrent_kernel.T, bias, torch.zeros_like(bias)), -1)
+
+
+def gru_step(x, state, kernel, recurrent_kernel, bias):
+    def turn(v):
+        z, r, h = v.chunk(3, -1)
+        return torch.cat([r, z, h], -1)
+
+    return torch._VF.gru_cell(x, state, turn(kernel).T, turn(recurrent_kernel).T, turn(bias[0]), turn(bias[1]))
+
+
+def simple_step(x, state, kernel, recurrent_kernel, bias):
+    return torch._VF.rnn_tanh_cell(x, state, kernel.T, recurrent_kernel.T, bias, torch.zeros_like(bias))
+
+
+CELLS = {"LSTM": (lstm_step, 4, 2), "GRU": (gru_step, 3, 1), "SimpleRNN": (simple_step, 1, 1)}
+
+
+def run(kind, x, state, mask, backwards, sequences, **weights):
+    """Hidden states in the order of computation, or the last."""
+    step, gates, states = CELLS[kind]
+    units = weights["recurrent_kernel"].shape[0]
+    if "bias" not in weights:
+        shape = (2, 3 * units) if kind == "GRU" else (gates * units,)
+        weights["bias"] = torch.zeros(shape, dtype=x.dtype)
+    state = torch.zeros(x.shape[0], states * units, dtype=x.dtype) if state is None else state
+    hidden = []
+    for t in reversed(range(x.shape[1])) if backwards else range(x.shape[1]):
+        after = step(x[:, t], state, **weights)
+        state = after if mask is None else torch.where(mask[:, t, None] != 0, after, state)
+        hidden.append(state[:, :units])
+    return torch.stack(hidden, 1) if sequences else hidden[-1]
+
+
+def weights(kind, features, units, use_bias=True):
+    gates = CELLS[kind][1]
+    params = {"kernel": ((features, gates * units), 0.4, 0.0), "recurrent_kernel": ((units, gates * units), 0.4, 0.0)}
+    if use_bias:
+        params["bias"] = ((2, 3 * units) if kind == "GRU" else (gates * units,), 0.3, 0.0)
+    return params
+
+
+def recurrent(name, kind, shape, units, mask=None, state=False, sequences=False, backwards=False, use_bias=True):
+    config = {"units": units, "return_sequences": sequences, "go_backwards": backwards, "use_bias": use_bias}
+    inputs = [shape, (shape[0], CELLS[kind][2] * units)] if state else shape
+
+    def forward(x, state=None, mask=None, **weights):
+        return run(kind, x, state, mask, backwards, sequences, **weights)
+
+    extra = None if mask is None else {"mask": np.array(mask)}
+    case(name, kind, config, forward, inputs, weights(kind, shape[2], units, use_bias), extra)
+
+
+RIGHT = [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
+HOLES = [[0, 1, 0, 1, 1], [1, 0, 0, 1, 0], [0, 0, 1, 1, 1]]
+for kind, prefix in (("LSTM", "lstm"), ("GRU", "gru"), ("SimpleRNN", "simple_rnn")):
+    recurrent(prefix, kind, (3, 4, 5), 6)
+    recurrent(f"{prefix}_wide", kind, (6, 3, 19), 35, sequences=True)
+    recurrent(f"{prefix}_backwards", kind, (2, 4, 3), 5, backwards=True)
+    recurrent(f"{prefix}_backwards_sequences", kind, (2, 4, 3), 5, backwards=True, sequences=True)
+    recurrent(f"{prefix}_state", kind, (2, 3, 3), 4, state=True, sequences=True)
+    recurrent(f"{prefix}_masked", kind, (3, 5, 4), 6, mask=RIGHT)
+    recurrent(f"{prefix}_masked_sequences", kind, (3, 5, 4), 6, mask=HOLES, sequences=True)
+    recurrent(f"{prefix}_masked_backwards", kind, (3, 5, 4), 6, mask=RIGHT, backwards=True)
+    recurrent(f"{prefix}_no_bias", kind, (2, 3, 4), 3, use_bias=False)
+    recurrent(f"{prefix}_one_step", kind, (2, 1, 4), 3)
+
+
+def bidirectional(name, kind, shape, units, merge_mode, mask=None, sequences=False):
+    inner = {"units": units, "return_sequences": sequences}
+    config = {"layer": {kind: inner}, "merge_mode": merge_mode}
+    sides = {side: f"{side}_{'simple_rnn' if kind == 'SimpleRNN' else kind.lower()}." for side in ("forward", "backward")}
+    params = {sides[s] + role: spec for s in sides for role, spec in weights(kind, shape[2], units).items()}
+
+    def forward(x, mask=None, **all_weights):
+        results = []
+        for side, prefix in sides.items():
+            own = {role[len(prefix) :]: v for role, v in all_weights.items() if role.startswith(prefix)}
+            y = run(kind, x, None, mask, side == "backward", sequences, **own)
+            y = y.flip(1) if side == "backward" and sequences else y
+            results.append(y if mask is None or not sequences else torch.where(mask[..., None] != 0, y, 0.0))
+        a, b = results
+        return {"concat": torch.cat(results, -1), "sum": a + b, "mul": a * b, "ave": (a + b) / 2}[merge_mode]
+
+    case(name, "Bidirectional", config, forward, shape, params, None if mask is None else {"mask": np.array(mask)})
+
+
+bidirectional("bidirectional", "LSTM", (2, 4, 3), 5, "concat")
+bidirectional("bidirectional_sequences", "GRU", (2, 4, 3), 5, "concat", sequences=True)
+bidirectional("bidirectional_masked", "LSTM", (3, 5, 4), 3, "concat", mask=RIGHT)
+bidirectional("bidirectional_masked_sequences", "GRU", (3, 5, 4), 3, "sum", mask=HOLES, sequences=True)
+bidirectional("bidirectional_mul", "SimpleRNN", (2, 4, 3), 5, "mul")
+bidirectional("bidirectional_ave", "LSTM", (2, 4, 3), 5, "ave")
+case(
+    "time_distributed",
+    "TimeDistributed",
+    {"layer": {"Dense": {"units": 4}}},
+    lambda x, kernel, bias: x @ kernel + bias,
+    (2, 3, 5),
+    {"kernel": ((5, 4), 0.3, 0.0), "bias": ((4,), 0.3, 0.0)},
+)
+case("masking", "Masking", {"mask_value": 0.0}, lambda x: x, (2, 3, 4))
+
+
+def conv1d(name, shape, filters, kernel_size, strides=1, padding="valid", dilation_rate=1, groups=1, activation=None):
+    config = {"filters": filters, "kernel_size": kernel_size, "strides": strides, "padding": padding}
+    config |= {"dilation_rate": dilation_rate, "groups": groups, "activation": activation}
+
+    def forward(x, kernel, bias):
+        x = x.permute(0, 2, 1)
+        if padding == "same":
+            x = F.pad(x, same_padding(shape[1], kernel_size, strides, dilation_rate))
+        if padding == "causal":
+            x = F.pad(x, (dilation_rate * (kernel_size - 1), 0))
+        y = F.conv1d(x, kernel.permute(2, 1, 0), bias, strides, 0, dilation_rate, groups)
+        return ACTIVATIONS[activation](y.permute(0, 2, 1))
+
+    params = {"kernel": ((kernel_size, shape[2] // groups, filters), 0.3, 0.0), "bias": ((filters,), 0.3, 0.0)}
+    case(name, "Conv1D", config, forward, shape, params)
+
+
+conv1d("conv1d_valid_relu", (2, 7, 3), 5, 3, activation="relu")
+conv1d("conv1d_same", (2, 6, 3), 4, 4, padding="same")
+conv1d("conv1d_causal", (2, 7, 3), 4, 3, padding="causal")
+conv1d("conv1d_causal_dilated", (1, 8, 2), 3, 3, padding="causal", dilation_rate=2)
+conv1d("conv1d_strides2_same", (2, 7, 3), 4, 3, strides=2, padding="same")
+conv1d("conv1d_groups", (2, 6, 4), 6, 3, groups=2)
+
+
+def pooling1d(name, kind, shape, pool_size, strides=None, padding="valid"):
+    config = {"pool_size": pool_size, "strides": strides, "padding": padding}
+    s = strides or pool_size
+    around = same_padding(shape[1], pool_size, s) if padding == "same" else (0, 0)
+
+    def forward(x):
+        x = x.permute(0, 2, 1)
+        if kind == "Max":
+            return F.max_pool1d(F.pad(x, around, value=-torch.inf), pool_size, s).permute(0, 2, 1)
+        ones = F.pad(torch.ones_like(x), around)
+        return (F.avg_pool1d(F.pad(x, around), pool_size, s) / F.avg_pool1d(ones, pool_size, s)).permute(0, 2, 1)
+
+    case(name, kind + "Pooling1D", config, forward, shape)
+
+
+for kind, prefix in (("Max", "max_pooling1d"), ("Average", "average_pooling1d")):
+    pooling1d(prefix, kind, (2, 7, 3), 2)
+    pooling1d(f"{prefix}_overlapping_same", kind, (2, 7, 3), 3, strides=2, padding="same")
+
+
+def masked_mean(x, mask):
+    live = (mask != 0)[..., None].to(x.dtype)
+    return (x * live).sum(1) / live.sum(1)
+
+
+case("global_average_pooling1d", "GlobalAveragePooling1D", {}, lambda x: x.mean(1), (3, 4, 5))
+case("global_average_pooling1d_masked", "GlobalAveragePooling1D", {}, masked_mean, (3, 5, 4), None, {"mask": np.array(HOLES)})
+case("global_max_pooling1d", "GlobalMaxPooling1D", {}, lambda x: x.amax(1), (3, 4, 5))
+case(
+    "rms_normalization",
+    "RMSNormalization",
+    {"epsilon": 1e-3},
+    lambda x, scale: F.rms_norm(x, x.shape[-1:], scale, 1e-3),
+    (2, 3, 9),
+    {"scale": ((9,), 0.2, 1.0)},
+)
+
+# ---- Transformers; `mask` is of the first input, `mask_1` of the second, and so on
+
+
+def attention(
+    name,
+    shapes,
+    heads,
+    key_dim,
+    value_dim=None,
+    kv_heads=None,
+    causal=False,
+    use_bias=True,
+    rope=None,
+    masks=None,
+):
+    """shapes: those of query, value and key, or of the first of them."""
+    config = {"num_heads": heads, "key_dim": key_dim, "use_causal_mask": causal, "use_bias": use_bias}
+    config |= {k: v for k, v in (("value_dim", value_dim), ("num_kv_heads", kv_heads), ("rope_max_wavelength", rope)) if v}
+    of_value, of_key = shapes[min(1, len(shapes) - 1)], shapes[-1]
+    sizes = (heads * key_dim, (kv_heads or heads) * key_dim, (kv_heads or heads) * (value_dim or key_dim))
+    kernels = {
+        "query": (shapes[0][2], sizes[0]),
+        "key": (of_key[2], sizes[1]),
+        "value": (of_value[2], sizes[2]),
+        "output": (heads * (value_dim or key_dim), shapes[0][2]),
+    }
+    params = {f"{part}.kernel": (shape, shape[0] ** -0.5, 0.0) for part, shape in kernels.items()}
+    if use_bias:
+        params |= {f"{part}.bias": ((shape[1],), 0.3, 0.0) for part, shape in kernels.items()}
+
+    def forward(*inputs, mask=None, mask_1=None, **weights):
+        query, value, key = inputs[0], inputs[min(1, len(inputs) - 1)], inputs[-1]
+
+        def project(part, x, own):
+            y = F.linear(x, weights[f"{part}.kernel"].T, weights.get(f"{part}.bias"))
+            return y.unflatten(-1, (own, -1)).transpose(1, 2)
+
+        q, k = project("query", query, heads), project("key", key, kv_heads or heads)
+        if rope:
+            q, k = turn(q, rope), turn(k, rope)
+        v = project("value", value, kv_heads or heads)
+        seen = mask_1 if mask_1 is not None else mask
+        allowed = torch.ones(query.shape[0], 1, q.shape[2], k.shape[2], dtype=torch.bool)
+        if seen is not None:
+            allowed = allowed & (seen != 0)[:, None, None, :]
+        if causal:
+            allowed = allowed.tril()
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=kv_heads is not None)
+        return F.linear(y.transpose(1, 2).flatten(2), weights["output.kernel"].T, weights.get("output.bias"))
+
+    extra = {role: np.array(m) for role, m in (masks or {}).items()}
+    case(name, "MultiHeadAttention", config, forward, shapes if len(shapes) > 1 else shapes[0], params, extra)
+
+
+def turn(x, wavelength):
+    """Turns pairs (i, i + size / 2) as complex numbers, by the place along the last axis but one."""
+    pairs = torch.complex(*x.chunk(2, -1))
+    frequency = wavelength ** (-torch.arange(pairs.shape[-1], dtype=x.dtype) / pairs.shape[-1])
+    angle = torch.outer(torch.arange(x.shape[-2], dtype=x.dtype), frequency)
+    pairs = pairs * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([pairs.real, pairs.imag], -1)
+
+
+LONG = [[1, 1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 0, 0, 1]]
+attention("multi_head_attention", [(2, 5, 6)], 2, 3)
+attention("multi_head_attention_wide", [(2, 9, 33)], 3, 17, value_dim=5)
+attention("multi_head_attention_masked", [(3, 5, 6)], 2, 4, masks={"mask": HOLES})
+attention("multi_head_attention_causal", [(3, 5, 6)], 2, 4, causal=True, masks={"mask": RIGHT})
+attention("multi_head_attention_cross", [(3, 4, 6), (3, 7, 5)], 2, 3, masks={"mask_1": LONG})
+attention("multi_head_attention_cross_causal", [(2, 4, 6), (2, 6, 5)], 1, 3, causal=True)
+attention("multi_head_attention_key", [(2, 4, 6), (2, 3, 5), (2, 3, 4)], 2, 3, value_dim=2)
+attention("multi_head_attention_grouped", [(3, 5, 6)], 4, 3, kv_heads=2, masks={"mask": RIGHT})
+attention("multi_head_attention_one_kv_head", [(2, 5, 6)], 4, 2, kv_heads=1, causal=True)
+attention("multi_head_attention_no_bias", [(2, 3, 4)], 2, 2, use_bias=False)
+attention("multi_head_attention_rope", [(3, 5, 6)], 2, 4, rope=10000.0, causal=True, masks={"mask": RIGHT})
+
+
+def transformer(name, layer, shapes, heads, inner, activation="relu", norm_first=False, masks=None):
+    """PyTorch's own layers, with their weights put together from ours. A decoder without a memory is a causal encoder."""
+    config = {"num_heads": heads, "intermediate_dim": inner, "activation": activation, "normalize_first": norm_first}
+    d, cross = shapes[0][2], len(shapes) > 1
+    kind = torch.nn.TransformerDecoderLayer if cross else torch.nn.TransformerEncoderLayer
+    args = {"dropout": 0.0, "activation": activation, "batch_first": True, "norm_first": norm_first}
+    module = kind(d, heads, inner, **args, dtype=torch.float64)
+    scopes = ["self_attention", "cross_attention", "feed_forward"] if cross else ["self_attention", "feed_forward"]
+    theirs = {"self_attention": "self_attn", "cross_attention": "multihead_attn"}
+    params = {}
+    for scope in scopes[:-1]:
+        for part in ("query", "key", "value", "output"):
+            params[f"{scope}.{part}.kernel"] = ((d, d), 0.4, 0.0)
+            params[f"{scope}.{part}.bias"] = ((d,), 0.3, 0.0)
+    for part, shape in (("inner", (d, inner)), ("outer", (inner, d))):
+        params[f"feed_forward.{part}.kernel"] = (shape, 0.4, 0.0)
+        params[f"feed_forward.{part}.bias"] = ((shape[1],), 0.3, 0.0)
+    params |= {f"{scope}.norm.{role}": ((d,), *GAIN[role]) for scope in scopes for role in GAIN}
+
+    def forward(x, memory=None, mask=None, mask_1=None, **w):
+        weights = {}
+        for scope in scopes[:-1]:
+            for role, name, joined in (("kernel", "weight", torch.Tensor.t), ("bias", "bias", lambda v: v)):
+                parts = [joined(w[f"{scope}.{part}.{role}"]) for part in ("query", "key", "value")]
+                weights[f"{theirs[scope]}.in_proj_{name}"] = torch.cat(parts)
+                weights[f"{theirs[scope]}.out_proj.{name}"] = joined(w[f"{scope}.output.{role}"])
+        for part, name in (("inner", "linear1"), ("outer", "linear2")):
+            weights[f"{name}.weight"] = w[f"feed_forward.{part}.kernel"].T
+            weights[f"{name}.bias"] = w[f"feed_forward.{part}.bias"]
+        for i, scope in enumerate(scopes, 1):
+            weights[f"norm{i}.weight"], weights[f"norm{i}.bias"] = w[f"{scope}.norm.gamma"], w[f"{scope}.norm.beta"]
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        hidden = None if mask is None else mask == 0
+        if cross:
+            own = {"tgt_mask": later, "tgt_key_padding_mask": hidden}
+            own["memory_key_padding_mask"] = None if mask_1 is None else mask_1 == 0
+            return torch.func.functional_call(module, weights, (x, memory), own)
+        own = {"src_mask": later if layer == "TransformerDecoder" else None, "src_key_padding_mask": hidden}
+        return torch.func.functional_call(module, weights, (x,), own)
+
+    extra = {role: np.array(m) for role, m in (masks or {}).items()}
+    case(name, layer, config, forward, shapes if cross else shapes[0], params, extra)
+
+
+for suffix, first in (("", False), ("_pre_norm", True)):
+    transformer(f"transformer_encoder{suffix}", "TransformerEncoder", [(2, 4, 6)], 2, 9, norm_first=first)
+    masks = {"mask": HOLES}
+    transformer(f"transformer_encoder_masked{suffix}", "TransformerEncoder", [(3, 5, 8)], 4, 5, "gelu", first, masks)
+    masks = {"mask": RIGHT, "mask_1": LONG}
+    shapes = [(3, 5, 6), (3, 7, 6)]
+    transformer(f"transformer_decoder{suffix}", "TransformerDecoder", shapes, 2, 9, norm_first=first, masks=masks)
+    masks = {"mask": RIGHT}
+    transformer(f"transformer_decoder_alone{suffix}", "TransformerDecoder", [(3, 5, 6)], 3, 7, "gelu", first, masks)
+
+
+def places(x, embeddings):
+    return F.embedding(torch.arange(x.shape[1]), embeddings).expand(x.shape) + 0.0 * x
+
+
+def waves(x):
+    column = torch.arange(x.shape[2])
+    frequency = 500.0 ** (-2 * (column // 2).to(x.dtype) / x.shape[2])
+    angle = torch.outer(torch.arange(x.shape[1], dtype=x.dtype), frequency)
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).expand(x.shape) + 0.0 * x
+
+
+case("position_embedding", "PositionEmbedding", {"sequence_length": 6}, places, (2, 4, 3), {"embeddings": ((6, 3), 0.5, 0.0)})
+for size in (6, 5):
+    case(f"sine_position_encoding_{size}", "SinePositionEncoding", {"max_wavelength": 500.0}, waves, (2, 7, size))
+case(
+    "rotary_embedding",
+    "RotaryEmbedding",
+    {"num_heads": 3, "max_wavelength": 500.0},
+    lambda x: turn(x.unflatten(-1, (3, -1)).transpose(1, 2), 500.0).transpose(1, 2).flatten(2),
+    (2, 7, 12),
+)
 
 # ---- Activations (leaky_relu and gelu carry their own argument)
 

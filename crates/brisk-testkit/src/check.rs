@@ -1,7 +1,8 @@
 //! What every named operation promises.
 
-use brisk_graph::op::{KernelCall, KernelInput, OpDef};
+use brisk_graph::op::{Cut, Kernel, KernelCall, KernelInput, OpDef};
 use brisk_graph::{Builder, DType, Data, Shape, Tensor};
+use brisk_kernels::parted::Parted;
 
 use crate::{Case, assert_close, check_gradient, evaluate};
 
@@ -49,6 +50,9 @@ pub fn check_op_gradient(op: &'static OpDef, case: &Case) {
 pub fn check_fast_path(op: &'static OpDef, case: &Case) {
     let Some(kernel) = &op.kernel else { return };
     let name = case.describe(op);
+    if kernel.cut == Cut::Parts {
+        return check_parts(op, case, kernel, &name);
+    }
     assert!(kernel.by_row.len() == case.inputs.len(), "{name}: by_row says nothing of some operand");
     assert!(kernel.by_row.first() == Some(&true), "{name}: the first operand has the rows");
     let (shape, dtype) = (op.shape)(&case.operands(), &case.attrs).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -59,7 +63,7 @@ pub fn check_fast_path(op: &'static OpDef, case: &Case) {
     assert_close(&name, &got, &want, 1e-5, 1e-5);
 
     let first = case.inputs[0].shape();
-    if first.rank() < 2 || shape.elements() == 0 {
+    if first.rank() < 2 && kernel.cut == Cut::Rows || shape.elements() == 0 {
         return;
     }
     let mut parts = Vec::new();
@@ -73,6 +77,40 @@ pub fn check_fast_path(op: &'static OpDef, case: &Case) {
     }
     let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     assert!(bits(&parts) == bits(&got), "{name}: sample by sample {parts:?}, all at once {got:?}");
+}
+
+/// A kernel that cuts itself makes what the decomposition makes, and the same bits in any number of parts.
+#[track_caller]
+fn check_parts(op: &'static OpDef, case: &Case, kernel: &Kernel, name: &str) {
+    let (shape, _) = (op.shape)(&case.operands(), &case.attrs).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let want = evaluate(&case.inputs, |b, x| (op.decompose)(b, x, &case.attrs));
+    let want = want.unwrap_or_else(|e| panic!("{name}: {e}")).data;
+    let inputs: Vec<_> = case.inputs.iter().map(|t| kernel_input(t).expect("kernels take f32")).collect();
+    let shapes: Vec<Shape> = case.inputs.iter().map(|t| t.shape().clone()).collect();
+    let wanted = case.attrs.get_int("result") as usize;
+    let mut first = None;
+    for parts in [1, 2, 3, 16] {
+        let mut output = vec![f32::NAN; shape.elements()];
+        for part in 0..parts {
+            let mut results = vec![None; wanted + 1];
+            results[wanted] = Some(Parted::new(&mut output));
+            let call = KernelCall {
+                inputs: &inputs,
+                output: &mut [],
+                shapes: &shapes,
+                columns: shape.last(),
+                offset: 0,
+                attrs: &case.attrs,
+                results: &results,
+                part,
+                parts,
+            };
+            (kernel.run)(call).unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+        assert_close(name, &output, &want, 1e-5, 1e-5);
+        let bits: Vec<u32> = output.iter().map(|v| v.to_bits()).collect();
+        assert!(*first.get_or_insert_with(|| bits.clone()) == bits, "{name}: {parts} parts make other bits");
+    }
 }
 
 fn kernel_input(t: &Tensor) -> Result<KernelInput<'_>, String> {
@@ -91,13 +129,18 @@ fn run(op: &OpDef, case: &Case, shape: &Shape, offset: usize) -> Result<Vec<f32>
     for tensor in &case.inputs {
         inputs.push(kernel_input(tensor)?);
     }
+    let shapes: Vec<Shape> = case.inputs.iter().map(|t| t.shape().clone()).collect();
     let mut output = vec![f32::NAN; shape.elements()];
     let call = KernelCall {
         inputs: &inputs,
         output: &mut output,
+        shapes: &shapes,
         columns: shape.last(),
         offset,
         attrs: &case.attrs,
+        results: &[],
+        part: 0,
+        parts: 1,
     };
     (kernel.run)(call)?;
     Ok(output)

@@ -68,6 +68,10 @@ impl Random {
             SampleKind::Float(low, high) => (self.floats(shape, low, high), float),
             SampleKind::Index(bound) => (self.indices(shape, bound), DType::I32),
             SampleKind::Byte(bound) => (self.indices(shape, bound.into()), DType::U8),
+            SampleKind::Exactly(values) => (
+                Tensor::new(shape.clone(), values.to_vec()).expect("as many numbers as the shape says"),
+                DType::I32,
+            ),
         };
         Tensor::from_f64s(dtype, shape, &tensor.to_f64s()).expect("the same elements")
     }

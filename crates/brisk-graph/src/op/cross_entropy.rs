@@ -4,7 +4,8 @@ use brisk_kernels::softmax as kernels;
 
 use super::label::{is_label, logits_and_labels};
 use super::{
-    Attrs, Gradient, Inferred, Kernel, KernelCall, OpDef, Sample, SampleKind, keep_last, log_softmax, softmax,
+    Attrs, Cut, Gradient, Inferred, Kernel, KernelCall, OpDef, Sample, SampleKind, keep_last, log_softmax,
+    softmax,
 };
 use crate::{DType, Shape, Value};
 
@@ -65,6 +66,7 @@ pub static SPARSE_CROSS_ENTROPY: OpDef = OpDef {
         vec![Some(g.dy.builder().named(&SPARSE_CROSS_ENTROPY_GRAD, g.attrs.clone(), &inputs)), None]
     }),
     kernel: Some(Kernel {
+        cut: Cut::Rows,
         run: |c| {
             let [logits, labels] = c.inputs else { return Err("expected two operands".into()) };
             let (logits, labels) = (logits.f32s(), labels.i32s());
@@ -101,7 +103,7 @@ pub static SPARSE_CROSS_ENTROPY_GRAD: OpDef = OpDef {
         (softmax(logits) - target) * (x[2] + check_labels(logits, x[1])).expand(x[2].rank())
     },
     gradient: Gradient::FromDecomposition,
-    kernel: Some(Kernel { run: sparse_cross_entropy_grad, by_row: &[true, true, true] }),
+    kernel: Some(Kernel { cut: Cut::Rows, run: sparse_cross_entropy_grad, by_row: &[true, true, true] }),
     samples: || sparse_samples(true),
 };
 
@@ -192,6 +194,7 @@ pub static CROSS_ENTROPY: OpDef = OpDef {
         vec![Some(by_logits), Some(by_targets)]
     }),
     kernel: Some(Kernel {
+        cut: Cut::Rows,
         run: |c| {
             let [logits, targets] = c.inputs else { return Err("expected two operands".into()) };
             let (logits, targets) = (logits.f32s(), targets.f32s());
@@ -224,7 +227,7 @@ pub static CROSS_ENTROPY_GRAD: OpDef = OpDef {
         by_row * x[2].expand(x[2].rank())
     },
     gradient: Gradient::FromDecomposition,
-    kernel: Some(Kernel { run: cross_entropy_grad, by_row: &[true, true, true] }),
+    kernel: Some(Kernel { cut: Cut::Rows, run: cross_entropy_grad, by_row: &[true, true, true] }),
     samples: || dense_samples(true),
 };
 

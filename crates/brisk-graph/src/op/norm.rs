@@ -2,7 +2,9 @@
 
 use brisk_kernels::norm as kernels;
 
-use super::{Attrs, Gradient, Inferred, Kernel, KernelCall, OpDef, Sample, SampleKind, keep_last, leading};
+use super::{
+    Attrs, Cut, Gradient, Inferred, Kernel, KernelCall, OpDef, Sample, SampleKind, keep_last, leading,
+};
 use crate::{DType, Shape, Value};
 
 /// `x` and vectors as long as its last axis, all floats of one type.
@@ -50,6 +52,7 @@ pub static LAYER_NORM: OpDef = OpDef {
         vec![Some(dx), Some((g.dy * normal).sum(&rows)), Some(g.dy.sum(&rows))]
     }),
     kernel: Some(Kernel {
+        cut: Cut::Rows,
         run: |c| {
             let [x, gain, bias] = c.inputs else { return Err("expected three operands".into()) };
             let epsilon = c.attrs.get_float("epsilon") as f32;
@@ -89,7 +92,7 @@ pub static LAYER_NORM_GRAD: OpDef = OpDef {
         rstd * (g - keep_last(g, Value::mean) - normal * keep_last(g * normal, Value::mean))
     },
     gradient: Gradient::FromDecomposition,
-    kernel: Some(Kernel { run: layer_norm_grad, by_row: &[true, false, true] }),
+    kernel: Some(Kernel { cut: Cut::Rows, run: layer_norm_grad, by_row: &[true, false, true] }),
     samples: || {
         let sample = |s: Shape| {
             Sample::of([

@@ -2,7 +2,9 @@
 
 use brisk_kernels::softmax as kernels;
 
-use super::{Attrs, Gradient, Kernel, OpDef, Sample, SampleKind, keep_last, rows_of_input, same_as_both};
+use super::{
+    Attrs, Cut, Gradient, Kernel, OpDef, Sample, SampleKind, keep_last, rows_of_input, same_as_both,
+};
 use crate::{DType, Shape, Value};
 
 fn shapes() -> [Shape; 5] {
@@ -36,6 +38,7 @@ pub static SOFTMAX: OpDef = OpDef {
         vec![Some(g.dy.builder().named(&SOFTMAX_GRAD, Attrs::new(), &[g.output, g.dy]))]
     }),
     kernel: Some(Kernel {
+        cut: Cut::Rows,
         run: |c| {
             kernels::softmax(c.columns, c.inputs[0].f32s(), c.output);
             Ok(())
@@ -54,6 +57,7 @@ pub static SOFTMAX_GRAD: OpDef = OpDef {
     decompose: |_, x, _| x[0] * (x[1] - keep_last(x[0] * x[1], Value::sum)),
     gradient: Gradient::FromDecomposition,
     kernel: Some(Kernel {
+        cut: Cut::Rows,
         run: |c| {
             kernels::softmax_grad(c.columns, c.inputs[0].f32s(), c.inputs[1].f32s(), c.output);
             Ok(())
@@ -87,6 +91,7 @@ pub static LOG_SOFTMAX: OpDef = OpDef {
         vec![Some(g.dy.builder().named(&LOG_SOFTMAX_GRAD, Attrs::new(), &[g.output, g.dy]))]
     }),
     kernel: Some(Kernel {
+        cut: Cut::Rows,
         run: |c| {
             kernels::log_softmax(c.columns, c.inputs[0].f32s(), c.output);
             Ok(())
@@ -105,6 +110,7 @@ pub static LOG_SOFTMAX_GRAD: OpDef = OpDef {
     decompose: |_, x, _| x[1] - x[0].exp() * keep_last(x[1], Value::sum),
     gradient: Gradient::FromDecomposition,
     kernel: Some(Kernel {
+        cut: Cut::Rows,
         run: |c| {
             kernels::log_softmax_grad(c.columns, c.inputs[0].f32s(), c.inputs[1].f32s(), c.output);
             Ok(())

@@ -27,7 +27,7 @@ impl Lowering<'_> {
     }
 
     fn sample_ref(&self, list: &List, n: usize, val: V) -> Ref {
-        Ref { val, by_sample: list.by_tile && self.places.place[n] == Place::Sample }
+        Ref { val, by_sample: list.by_tile && self.places.by_sample(n) }
     }
 
     fn pack(
@@ -79,6 +79,7 @@ impl Lowering<'_> {
         match std::mem::replace(&mut list.units[unit], Unit::Merged) {
             Unit::Merged => {}
             Unit::Single(n) => self.single(list, n, packs, steps)?,
+            Unit::Siblings(nodes) => self.siblings(list, &nodes, steps),
             Unit::Pool { map, index } => {
                 let Some(Prim::MaxPool(window)) = self.prim(map) else { return Ok(()) };
                 let x = self.input(map, 0);
@@ -228,6 +229,26 @@ impl Lowering<'_> {
         (geometry, pool)
     }
 
+    /// Several results of one kernel that cuts itself.
+    fn siblings(&mut self, list: &mut List, nodes: &[usize], steps: &mut Vec<Step>) {
+        let Some(&first) = nodes.first() else { return };
+        let graph = self.graph;
+        let Op::Named(def, attrs) = &graph.nodes[first].op else { return };
+        let operands: Vec<usize> = graph.nodes[first].inputs.iter().map(|id| id.index()).collect();
+        let whole = |val: V| Ref { val, by_sample: false };
+        let inputs = operands.iter().map(|&n| whole(self.read(list, n))).collect();
+        let shapes = operands.iter().map(|&n| self.shape(n).clone()).collect();
+        let mut results = Vec::new();
+        let mut outputs = Vec::new();
+        for &n in nodes {
+            let Op::Named(_, attrs) = &graph.nodes[n].op else { continue };
+            results.push(attrs.get_int("result") as usize);
+            outputs.push(whole(self.write(list, n)));
+        }
+        let kernel = Kernel::Parted { def, attrs: attrs.clone(), shapes, results };
+        steps.push(Step { kernel, inputs, outputs, scratch: (0, 0), node: Id(first as u32) });
+    }
+
     fn fault(&self, n: usize, message: String) -> Error {
         let node = &self.graph.nodes[n];
         let scope = node.scope.to_string();
@@ -252,7 +273,7 @@ impl Lowering<'_> {
                 Op::Prim(Prim::MatMul { .. }) => node.shape.rank() > 2,
                 _ => false,
             };
-            sample && (this.places.place[operand] == Place::Sample || per_sample)
+            sample && (this.places.by_sample(operand) || per_sample)
         };
         let inputs: Vec<usize> = node.inputs.iter().map(|id| id.index()).collect();
         let mut refs = Vec::new();
@@ -264,7 +285,8 @@ impl Lowering<'_> {
         let of = |i: usize| self.shape(inputs[i]);
         let prim = match &node.op {
             Op::Named(def, attrs) => {
-                let kernel = Kernel::Named { def, attrs: attrs.clone(), columns: shape.last() };
+                let shapes = (0..inputs.len()).map(|i| of(i).clone()).collect();
+                let kernel = Kernel::Named { def, attrs: attrs.clone(), shapes, columns: shape.last() };
                 self.push(list, n, kernel, refs, steps);
                 return Ok(());
             }

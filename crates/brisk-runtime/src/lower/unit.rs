@@ -1,5 +1,7 @@
 //! Units: which nodes of a list run as one step, and in which order.
 
+use brisk_graph::op::Cut;
+
 use super::*;
 
 impl Lowering<'_> {
@@ -70,6 +72,9 @@ impl Lowering<'_> {
             let unit = list.units.len();
             list.unit_of.insert(n, unit);
             let Some(dims) = self.space(list, n) else {
+                if self.join_siblings(list, n) {
+                    continue;
+                }
                 list.units.push(Unit::Single(n));
                 self.join_pools(list, n);
                 continue;
@@ -115,6 +120,33 @@ impl Lowering<'_> {
         }
     }
 
+    /// Results of one kernel that cuts itself are one unit: `n` joins those before it, or begins a unit. False if it is nothing
+    /// of the kind.
+    fn join_siblings(&self, list: &mut List, n: usize) -> bool {
+        let node = &self.graph.nodes[n];
+        let Op::Named(def, attrs) = &node.op else { return false };
+        if def.kernel.as_ref().is_none_or(|k| k.cut != Cut::Parts) {
+            return false;
+        }
+        let sibling = |m: usize| {
+            let other = &self.graph.nodes[m];
+            other.inputs == node.inputs
+                && matches!(&other.op, Op::Named(d, a) if d == def && a.without("result") == attrs.without("result"))
+        };
+        let found = node.inputs.first().and_then(|id| {
+            let users = self.users[id.index()].iter().filter(|&&m| m < n && sibling(m));
+            users.filter_map(|m| list.unit_of.get(m)).next().copied()
+        });
+        match found.map(|u| (u, &mut list.units[u])) {
+            Some((unit, Unit::Siblings(nodes))) => {
+                nodes.push(n);
+                list.unit_of.insert(n, unit);
+            }
+            _ => list.units.push(Unit::Siblings(vec![n])),
+        }
+        true
+    }
+
     /// A max pooling and the index of its winners are one unit.
     fn join_pools(&self, list: &mut List, index: usize) {
         let Some(Prim::MaxPoolIndex(window)) = self.prim(index) else { return };
@@ -136,6 +168,7 @@ impl Lowering<'_> {
             Unit::Elementwise { nodes, .. } => nodes.clone(),
             Unit::Single(n) => vec![*n],
             Unit::Pool { map, index } => vec![*map, *index],
+            Unit::Siblings(nodes) => nodes.clone(),
             Unit::ConvPool(c) => c.nodes.clone(),
             Unit::ConvPoolGrad(c) => c.backward.iter().flat_map(|b| b.nodes.clone()).collect(),
             Unit::ConvBias { conv, result, .. } => vec![*conv, *result],

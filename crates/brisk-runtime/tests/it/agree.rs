@@ -23,7 +23,7 @@ fn sample_inputs(graph: &Graph) -> Vec<Tensor> {
 }
 
 /// Runs a graph on the interpreter and on the CPU with several settings, and compares outputs and updates.
-fn check(graph: &Graph) {
+pub fn check(graph: &Graph) {
     let inputs = sample_inputs(graph);
     let expected = interpret(graph, &inputs).unwrap();
     let mut first: Option<Vec<Tensor>> = None;
@@ -60,7 +60,7 @@ fn check(graph: &Graph) {
 }
 
 /// Loss, and one step of gradient descent on everything whose name begins with `w`.
-fn descent<'g>(b: &'g Builder, loss: Value<'g>, weights: &[Value<'g>]) -> Graph {
+pub fn descent<'g>(b: &'g Builder, loss: Value<'g>, weights: &[Value<'g>]) -> Graph {
     let gradients = grad(loss, weights).unwrap();
     let updates: Vec<_> = weights.iter().zip(gradients).map(|(&w, g)| (w, w - g * 0.1)).collect();
     b.finish(&[("loss", loss)], &updates).unwrap()
@@ -247,4 +247,46 @@ fn what_does_not_fit_is_named() {
     state.insert("w", Tensor::new([2], vec![1.0f32; 2]).unwrap());
     let error = program.run(&[("x", &x)], &mut state).unwrap_err();
     assert_eq!(error.to_string(), "w: expected f32 [3], found f32 [2]");
+}
+
+/// A step of a text classifier: embedded tokens, a recurrent layer in both directions, a mean.
+fn recurrent_net(batch: usize, rows: usize, mask: bool) -> Graph {
+    let (steps, width, units) = (7, 6, 5);
+    let b = Builder::new();
+    let tokens = b.input("tokens", Role::Batch, [batch, steps], DType::I32);
+    let table = b.input("w table", Role::State, [rows, width], DType::F32);
+    let kernel = b.input("w kernel", Role::State, [width, 4 * units], DType::F32);
+    let recurrent = b.input("w recurrent", Role::State, [units, 4 * units], DType::F32);
+    let second = b.input("w second", Role::State, [units, 3 * units], DType::F32);
+    let recurrent2 = b.input("w recurrent 2", Role::State, [units, 3 * units], DType::F32);
+    let bias = b.input("w bias", Role::State, [3 * units], DType::F32);
+    let live = match mask {
+        true => b.fill_as(0.0, [batch, steps], DType::I32).less(tokens),
+        false => b.fill_as(1.0, [batch, steps], DType::U8),
+    };
+    let x = table.take(tokens).matmul(kernel);
+    let state = b.fill(0.0, [batch, 2 * units]);
+    let forward = op::lstm(x, recurrent, state, live, op::Yield::Sequence, false);
+    let last = op::lstm(x, recurrent, state, live, op::Yield::State, true);
+    let start = last.slice(1, 0, units);
+    let again = op::gru(forward.matmul(second), recurrent2, bias, start, live, op::Yield::Last, false);
+    let loss = (again * again).sum_all() * (1.0 / batch as f64);
+    descent(&b, loss, &[table, kernel, recurrent, second, recurrent2, bias])
+}
+
+#[test]
+fn recurrent_networks_agree() {
+    for batch in [1, 5, 19] {
+        for mask in [false, true] {
+            check(&recurrent_net(batch, 3, mask));
+        }
+    }
+}
+
+#[test]
+fn the_gradient_of_a_large_table_gets_a_pass_of_its_own() {
+    let graph = recurrent_net(9, 40_000, false);
+    let plan = Cpu::new(1).compile(&graph, &Options::default()).unwrap().explain();
+    assert!(plan.contains("7 parts\n") && plan.contains("= scatter_add("), "{plan}");
+    check(&graph);
 }

@@ -1,3 +1,4 @@
 //! Tests of the runtime through its public interface.
 
 mod agree;
+mod tokens;

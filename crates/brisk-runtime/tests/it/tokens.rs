@@ -1,0 +1,70 @@
+//! Packed texts: tokens are what is cut into tiles, texts are whole.
+
+use brisk_graph::op::{self, AttentionSpec};
+use brisk_graph::{Builder, DType, Graph, Role, Tensor, Value};
+
+use crate::agree::{check, descent};
+
+/// Two Transformer layers over packed tokens, the first token of each text into a classifier.
+fn encoder(lengths: &[usize], padding: usize, size: usize, dropout: f64) -> Graph {
+    let b = Builder::new();
+    let tokens = lengths.iter().sum::<usize>() + padding;
+    let texts = lengths.len();
+    let starts: Vec<usize> = lengths
+        .iter()
+        .scan(0, |at, l| {
+            *at += l;
+            Some(*at - l)
+        })
+        .collect();
+    let segments: Vec<i32> = starts.iter().zip(lengths).flat_map(|(&s, &l)| [s as i32, l as i32]).collect();
+    let segments = b.constant(Tensor::new([texts, 2], segments).unwrap());
+    let firsts: Vec<i32> = starts.iter().map(|&s| s as i32).collect();
+    let firsts = b.constant(Tensor::new([texts], firsts).unwrap());
+    let ids = b.input("ids", Role::Batch, [tokens], DType::I32);
+    let label = b.input("label", Role::Batch, [texts], DType::I32);
+    let key = b.input("key", Role::Scalar, [2], DType::I32);
+    let mut weights: Vec<Value<'_>> = Vec::new();
+    let mut weight = |shape: &[usize]| {
+        let w = b.input(&format!("w{}", weights.len()), Role::State, shape, DType::F32);
+        weights.push(w);
+        w
+    };
+    let mut x = weight(&[3, size]).take(ids);
+    for _ in 0..2 {
+        let [q, k, v] = [(); 3].map(|()| linear(x, weight(&[size, size]), weight(&[size])));
+        let spec = AttentionSpec { dropout, ..AttentionSpec::new(2) };
+        let y = op::attention(q, k, v, [segments, segments], None, Some(key), spec);
+        let y = op::dropout(linear(y, weight(&[size, size]), weight(&[size])), key, dropout);
+        x = op::layer_norm(x + y, weight(&[size]), weight(&[size]), 1e-5);
+        let inner = op::gelu(linear(x, weight(&[size, 4 * size]), weight(&[4 * size])), false);
+        let y = op::dropout(linear(inner, weight(&[4 * size, size]), weight(&[size])), key, dropout);
+        x = op::layer_norm(x + y, weight(&[size]), weight(&[size]), 1e-5);
+    }
+    let pooled = x.take(firsts).matmul(weight(&[size, size])).tanh();
+    let logits = pooled.matmul(weight(&[size, 3]));
+    let loss = op::sparse_cross_entropy(logits, label, 0.0).mean_all();
+    descent(&b, loss, &weights)
+}
+
+fn linear<'g>(x: Value<'g>, w: Value<'g>, b: Value<'g>) -> Value<'g> {
+    x.matmul(w) + b
+}
+
+#[test]
+fn a_transformer_over_packed_texts_and_back() {
+    check(&encoder(&[5, 3, 9, 1], 0, 8, 0.0));
+    check(&encoder(&[5, 3, 9, 1], 14, 8, 0.2));
+    check(&encoder(&[70], 2, 6, 0.0));
+    // As many texts as tokens.
+    check(&encoder(&[1, 1, 1], 0, 4, 0.0));
+}
+
+#[test]
+fn layers_between_attentions_are_one_region() {
+    use brisk_runtime::{Cpu, Device, Options};
+    let plan = Cpu::new(1).compile(&encoder(&[40, 24], 0, 32, 0.1), &Options::default()).unwrap().explain();
+    assert_eq!(plan.matches("= attention(").count(), 2, "{plan}");
+    assert_eq!(plan.matches("= attention_grad(").count(), 2, "{plan}");
+    assert_eq!(plan.matches("region of").count(), 6, "{plan}");
+}
