@@ -1,8 +1,11 @@
 //! What a layer builds with: parameters, state, randomness, and the place it is at.
 
-use brisk_graph::{Builder, DType, Role, Shape, Value};
+use std::collections::HashMap;
 
-use crate::{Error, Initializer, Layer, Result};
+use brisk_graph::{Builder, DType, Id, Role, Shape, Value};
+
+use crate::rules::{LORA_A, LORA_B};
+use crate::{Error, Initializer, Layer, Lora, ParamRules, Result};
 
 /// A parameter, or another piece of state, of a model.
 ///
@@ -56,17 +59,42 @@ pub struct Context<'g> {
     path: Vec<String>,
     params: Vec<(ParamSpec, Value<'g>)>,
     updates: Vec<(Value<'g>, Value<'g>)>,
+    rules: ParamRules,
+    epoch: usize,
+    masks: HashMap<Id, Value<'g>>,
+    states: HashMap<Id, Value<'g>>,
 }
 
 impl<'g> Context<'g> {
     /// For inference: dropout passes, statistics stay.
     pub fn new(builder: &'g Builder) -> Context<'g> {
-        Context { builder, training: false, key: None, path: vec![], params: vec![], updates: vec![] }
+        Context {
+            builder,
+            training: false,
+            key: None,
+            path: vec![],
+            params: vec![],
+            updates: vec![],
+            rules: ParamRules::default(),
+            epoch: 0,
+            masks: HashMap::new(),
+            states: HashMap::new(),
+        }
     }
 
     /// For training, with a random key (i32 `[2]`) that dropout draws from.
     pub fn training(builder: &'g Builder, key: Value<'g>) -> Context<'g> {
         Context { training: true, key: Some(key), ..Context::new(builder) }
+    }
+
+    /// With rules for the parameters that it hands out, as they hold in an epoch (from 0).
+    pub fn with_rules(self, rules: &ParamRules, epoch: usize) -> Context<'g> {
+        Context { rules: rules.clone(), epoch, ..self }
+    }
+
+    /// The rules for parameters.
+    pub fn rules(&self) -> &ParamRules {
+        &self.rules
     }
 
     /// The graph that is recorded.
@@ -91,12 +119,24 @@ impl<'g> Context<'g> {
 
     /// A parameter of the current scope, which training changes.
     pub fn param(&mut self, name: &str, shape: impl Into<Shape>, init: &Initializer) -> Result<Value<'g>> {
-        self.declare(name, shape.into(), init, true)
+        let shape = shape.into();
+        let path = self.path_of(name);
+        let Some(lora) = self.rules.lora(&path, &shape).cloned() else {
+            let trainable = self.rules.trainable(&path, self.epoch);
+            return self.declare(name, shape, init, trainable);
+        };
+        let w = self.declare(name, &shape, init, false)?;
+        let Lora { rank, .. } = lora;
+        let (inputs, outputs) = (shape[0], shape[1]);
+        let a =
+            self.declare(&format!("{name}.{LORA_A}"), [inputs, rank], &Lora::initializer(inputs), true)?;
+        let b = self.declare(&format!("{name}.{LORA_B}"), [rank, outputs], &Initializer::Zeros, true)?;
+        Ok(w + a.matmul(b) * lora.scale())
     }
 
     /// State of the current scope that training does not change by gradient, such as a running mean.
     pub fn state(&mut self, name: &str, shape: impl Into<Shape>, init: &Initializer) -> Result<Value<'g>> {
-        self.declare(name, shape.into(), init, false)
+        self.declare(name, shape, init, false)
     }
 
     /// Sets the value that a piece of state has after this step.
@@ -135,6 +175,61 @@ impl<'g> Context<'g> {
         })
     }
 
+    /// Which steps of some sequences are no padding, if that is known: u8 `[n, length]`, 0 for padding.
+    ///
+    /// ```
+    /// use brisk_graph::{Builder, DType, Role};
+    /// use brisk_nn::{Context, Dense, Embedding};
+    /// let b = Builder::new();
+    /// let tokens = b.input("tokens", Role::Batch, [2, 5], DType::I32);
+    /// let mut cx = Context::new(&b);
+    /// let x = cx.layer("embedding", &Embedding::new(100, 8).mask_zero(true), &[tokens])?;
+    /// let y = cx.layer("dense", &Dense::new(3), &[x])?;
+    /// assert_eq!(cx.mask(y).map(|m| m.id()), cx.mask(x).map(|m| m.id()));
+    /// assert!(cx.mask(x).is_some());
+    /// # Ok::<(), brisk_nn::Error>(())
+    /// ```
+    pub fn mask(&self, value: Value<'g>) -> Option<Value<'g>> {
+        self.masks.get(&value.id()).copied()
+    }
+
+    /// Says which steps of some sequences are no padding: u8 `[n, length]`, 0 for padding.
+    pub fn set_mask(&mut self, value: Value<'g>, mask: Value<'g>) {
+        self.masks.insert(value.id(), mask);
+    }
+
+    /// Hands the mask of `from`, if it has one, on to `to`, which has the same steps; gives `to`.
+    pub fn hand_on(&mut self, from: Value<'g>, to: Value<'g>) -> Value<'g> {
+        if let Some(mask) = self.mask(from) {
+            self.set_mask(to, mask);
+        }
+        to
+    }
+
+    /// The last state of the recurrent layer that yielded a value, if it was made with `return_state`: `[n, units]`, of an
+    /// LSTM `[n, 2 units]`, hidden state and cell. It fits as the second input of another such layer.
+    ///
+    /// ```
+    /// use brisk_graph::{Builder, DType, Role};
+    /// use brisk_nn::{Context, LSTM};
+    /// let b = Builder::new();
+    /// let [x, z] = ["x", "z"].map(|name| b.input(name, Role::Batch, [2, 5, 3], DType::F32));
+    /// let mut cx = Context::new(&b);
+    /// let y = cx.layer("encoder", &LSTM::new(4).return_state(true), &[x])?;
+    /// let state = cx.state_of(y).expect("asked for");
+    /// assert_eq!(state.shape().dims(), [2, 8]);
+    /// cx.layer("decoder", &LSTM::new(4), &[z, state])?;
+    /// # Ok::<(), brisk_nn::Error>(())
+    /// ```
+    pub fn state_of(&self, value: Value<'g>) -> Option<Value<'g>> {
+        self.states.get(&value.id()).copied()
+    }
+
+    /// Remembers the last state of the recurrent layer that yielded a value.
+    pub fn set_state_of(&mut self, value: Value<'g>, state: Value<'g>) {
+        self.states.insert(value.id(), state);
+    }
+
     /// The one input of a layer that takes one.
     pub fn one(&self, inputs: &[Value<'g>]) -> Result<Value<'g>> {
         match inputs {
@@ -166,14 +261,18 @@ impl<'g> Context<'g> {
         &self.updates
     }
 
+    fn path_of(&self, name: &str) -> String {
+        [&self.path[..], &[name.to_string()]].concat().join(".")
+    }
+
     fn declare(
         &mut self,
         name: &str,
-        shape: Shape,
+        shape: impl Into<Shape>,
         init: &Initializer,
         trainable: bool,
     ) -> Result<Value<'g>> {
-        let path = [&self.path[..], &[name.to_string()]].concat().join(".");
+        let (path, shape) = (self.path_of(name), shape.into());
         if shape.elements() > MOST_NUMBERS {
             return Err(self.error(format!(
                 "its {name} of {shape} would have {} numbers, at most {MOST_NUMBERS} are possible; check its sizes",

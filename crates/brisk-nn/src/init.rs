@@ -50,6 +50,15 @@ pub enum Initializer {
     LecunUniform,
     /// Normal with deviation `sqrt(1 / fan_in)`, cut at two deviations (LeCun and others, 1998).
     LecunNormal,
+    /// Orthogonal rows or columns, whichever are fewer, of length `gain`: the Q of a normal matrix's QR decomposition with a
+    /// positive diagonal in R (Saxe and others, 2013). All axes but the last count as rows.
+    Orthogonal {
+        /// The length.
+        #[serde(default = "one")]
+        gain: f64,
+    },
+    /// Zeros, but ones in the second quarter: the bias of an LSTM (Jozefowicz and others, 2015).
+    UnitForgetBias,
     /// Normal.
     RandomNormal {
         /// The mean.
@@ -80,6 +89,10 @@ pub enum Initializer {
 }
 tagged!(Initializer, "initializer");
 
+fn one() -> f64 {
+    1.0
+}
+
 fn default_spread() -> f64 {
     0.05
 }
@@ -94,6 +107,8 @@ enum Spread {
     Uniform(f64, f64),
     Normal(f64, f64),
     Truncated(f64, f64),
+    Orthogonal(f64),
+    ForgetGate,
 }
 
 /// The deviation of a standard normal cut at two deviations.
@@ -114,6 +129,14 @@ impl Initializer {
         let key = key(seed, path);
         match self.spread(&shape) {
             Spread::Constant(value) => values.resize(count, value as f32),
+            Spread::ForgetGate => {
+                values.extend((0..count).map(|i| f32::from(u8::from(i * 4 / count.max(1) == 1))))
+            }
+            Spread::Orthogonal(gain) => {
+                let columns = shape.last().max(1);
+                values
+                    .extend(orthogonal(key, count / columns, columns).into_iter().map(|v| (gain * v) as f32));
+            }
             Spread::Uniform(low, high) => {
                 let place = |u: f64| (low + (high - low) * u) as f32;
                 values.extend((0..count as u64).map(|i| place(unit(draw(key, i, 0)[0]))));
@@ -146,10 +169,34 @@ impl Initializer {
             Initializer::HeNormal => normal(2.0 / fan_in),
             Initializer::LecunUniform => uniform(1.0 / fan_in),
             Initializer::LecunNormal => normal(1.0 / fan_in),
+            Initializer::Orthogonal { gain } => Spread::Orthogonal(gain),
+            Initializer::UnitForgetBias => Spread::ForgetGate,
             Initializer::RandomNormal { mean, stddev } => Spread::Normal(mean, stddev),
             Initializer::RandomUniform { minval, maxval } => Spread::Uniform(minval, maxval),
             Initializer::TruncatedNormal { mean, stddev } => Spread::Truncated(mean, stddev),
         }
+    }
+}
+
+/// A matrix whose rows, or columns if those are fewer, are orthogonal and of length 1, by Gram and Schmidt, twice over.
+fn orthogonal(key: [u32; 2], rows: usize, columns: usize) -> Vec<f64> {
+    let (count, length) = (rows.min(columns), rows.max(columns));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+    let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for i in 0..count {
+        let place = |j: usize| normals(key, (i * length + j) as u64, 0)[0];
+        let mut vector: Vec<f64> = (0..length).map(place).collect();
+        for other in vectors.iter().chain(&vectors) {
+            let along = dot(&vector, other);
+            vector.iter_mut().zip(other).for_each(|(v, o)| *v -= along * o);
+        }
+        let norm = dot(&vector, &vector).sqrt().max(f64::MIN_POSITIVE);
+        vector.iter_mut().for_each(|v| *v /= norm);
+        vectors.push(vector);
+    }
+    match rows <= columns {
+        true => vectors.concat(),
+        false => (0..rows * columns).map(|i| vectors[i % columns][i / columns]).collect(),
     }
 }
 

@@ -28,8 +28,10 @@ mod metric;
 mod model;
 pub mod optimizer;
 mod program;
+mod rules;
 mod schedule;
 mod schema;
+mod shapes;
 mod size;
 pub mod zoo;
 
@@ -40,10 +42,12 @@ pub use init::Initializer;
 pub use layer::*;
 pub use loss::Loss;
 pub use metric::Metric;
-pub use model::{INPUT, Model, ModelConfig, ModelLayer, Sequential, Source};
+pub use model::{INPUT, Model, ModelConfig, ModelInput, ModelLayer, Rows, Scaling, Sequential, Source, X};
 pub use optimizer::Optimizer;
-pub use program::{Accumulation, KEY, LEARNING_RATE, PROBABILITIES, Scaling, Task, X, Y};
+pub use program::{Accumulation, KEY, LEARNING_RATE, PROBABILITIES, Task, TaskOutput, Y};
+pub use rules::{Lora, ParamRules, Unfreeze};
 pub use schedule::{Plateau, Schedule};
+pub use shapes::Shapes;
 pub use size::{Padding, Size};
 
 /// What most programs that build models need.
@@ -51,6 +55,7 @@ pub mod prelude {
     pub use crate::Activation::{Relu, Sigmoid, Silu, Softmax, Softplus, Tanh};
     pub use crate::layer::*;
     pub use crate::{
-        Activation, Context, Initializer, Loss, Metric, Model, Optimizer, Padding, Schedule, Sequential, Task,
+        Activation, Context, Initializer, Loss, Metric, Model, Optimizer, Padding, ParamRules, Schedule,
+        Sequential, Task, TaskOutput,
     };
 }

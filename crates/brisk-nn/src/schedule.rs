@@ -40,10 +40,23 @@ pub enum Schedule {
         #[serde(default)]
         minimum: f64,
     },
+    /// Down along a line, as BERT is fine-tuned: at step `t` of `n` the factor is `1 - t / n`.
+    Linear {
+        /// Over how many steps; without it, over all that are left.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        steps: Option<u64>,
+        /// What is left in the end, as a factor.
+        #[serde(default)]
+        minimum: f64,
+    },
     /// Up along a line, then another schedule, which starts counting when this ends (Goyal and others, 2017).
     LinearWarmup {
         /// For how many steps.
+        #[serde(default)]
         steps: u64,
+        /// For which share of all steps, instead of a number of them; rounded up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ratio: Option<f64>,
         /// The factor it starts from.
         #[serde(default)]
         start: f64,
@@ -131,10 +144,17 @@ impl Schedule {
                 factor.powi(i32::try_from(step.checked_div(*every).unwrap_or(0)).unwrap_or(i32::MAX))
             }
             Schedule::Cosine { steps, minimum } => cosine(1.0, *minimum, share(steps.unwrap_or(total))),
-            Schedule::LinearWarmup { steps, start, then } => match step < *steps {
-                true => start + (1.0 - start) * (step + 1) as f64 / *steps as f64,
-                false => then.factor(step - steps, total.saturating_sub(*steps)),
-            },
+            Schedule::Linear { steps, minimum } => {
+                let steps = steps.unwrap_or(total).max(1);
+                1.0 - (1.0 - minimum) * (step as f64 / steps as f64).min(1.0)
+            }
+            Schedule::LinearWarmup { steps, ratio, start, then } => {
+                let steps = ratio.map_or(*steps, |ratio| (ratio * total as f64).ceil() as u64);
+                match step < steps {
+                    true => start + (1.0 - start) * (step + 1) as f64 / steps as f64,
+                    false => then.factor(step - steps, total.saturating_sub(steps)),
+                }
+            }
             Schedule::OneCycle { steps, rise, start, end } => {
                 let at = share(steps.unwrap_or(total));
                 match at < *rise {
@@ -167,7 +187,15 @@ impl Schedule {
             Schedule::Constant => Ok(()),
             Schedule::Step { every: 0, .. } => wrong("every", "of 1 or more", 0.0),
             Schedule::Step { factor, .. } => positive("factor", *factor),
-            Schedule::Cosine { minimum, .. } => positive("minimum", *minimum),
+            Schedule::Cosine { minimum, .. } | Schedule::Linear { minimum, .. } => {
+                positive("minimum", *minimum)
+            }
+            Schedule::LinearWarmup { ratio: Some(ratio), .. } if !(0.0..=1.0).contains(ratio) => {
+                wrong("ratio", "from 0 to 1", *ratio)
+            }
+            Schedule::LinearWarmup { ratio: Some(_), steps, .. } if *steps > 0 => {
+                wrong("either steps or ratio", "of a warmup", *steps as f64)
+            }
             Schedule::LinearWarmup { start, then, .. } => {
                 positive("start", *start).and_then(|()| then.check())
             }

@@ -33,6 +33,7 @@ impl ActivationLayer {
 
 impl Layer for ActivationLayer {
     fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
-        Ok(self.activation.apply(cx.one(inputs)?))
+        let x = cx.one(inputs)?;
+        Ok(cx.hand_on(x, self.activation.apply(x)))
     }
 }

@@ -35,7 +35,14 @@ impl Layer for Add {
                 sample(*other)
             )));
         }
-        Ok(rest.iter().fold(*first, |sum, x| sum + *x))
+        let y = rest.iter().fold(*first, |sum, x| sum + *x);
+        // A step is live if it is in any of the inputs.
+        let masks: Option<Vec<_>> = inputs.iter().map(|x| cx.mask(*x)).collect();
+        let either = |a: Value<'g>, b: Value<'g>| if a.id() == b.id() { a } else { a.select(a, b) };
+        if let Some(mask) = masks.and_then(|m| m.into_iter().reduce(either)) {
+            cx.set_mask(y, mask);
+        }
+        Ok(y)
     }
 }
 

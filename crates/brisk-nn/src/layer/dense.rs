@@ -86,6 +86,6 @@ impl Layer for Dense {
         if self.use_bias {
             y = y + cx.param("bias", [self.units], &self.bias_initializer)?;
         }
-        Ok(self.activation.apply(y))
+        Ok(cx.hand_on(x, self.activation.apply(y)))
     }
 }

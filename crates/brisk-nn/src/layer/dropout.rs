@@ -36,6 +36,7 @@ impl Layer for Dropout {
         if !(0.0..1.0).contains(&self.rate) {
             return Err(cx.error(format!("expected a rate from 0 to below 1, found {}", self.rate)));
         }
-        Ok(cx.key().map_or(x, |key| op::dropout(x, key, self.rate)))
+        let y = cx.key().map_or(x, |key| op::dropout(x, key, self.rate));
+        Ok(cx.hand_on(x, y))
     }
 }

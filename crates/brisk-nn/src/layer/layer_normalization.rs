@@ -76,6 +76,6 @@ impl Layer for LayerNormalization {
         let (c, b) = (channels(cx, x, self.epsilon)?, cx.builder());
         let gamma = if self.scale { cx.param("gamma", [c], &self.gamma_initializer)? } else { b.fill(1.0, [c]) };
         let beta = if self.center { cx.param("beta", [c], &self.beta_initializer)? } else { b.fill(0.0, [c]) };
-        Ok(op::layer_norm(x, gamma, beta, self.epsilon))
+        Ok(cx.hand_on(x, op::layer_norm(x, gamma, beta, self.epsilon)))
     }
 }

@@ -1,6 +1,6 @@
 //! The layers: one file each, with Keras's names, arguments and defaults.
 //!
-//! Images are `[n, height, width, channels]`. A size that may differ by direction is one number or `[height, width]`.
+//! Images are `[n, height, width, channels]`, sequences `[n, length, features]`. A size that may differ by direction is one number or `[height, width]`.
 
 use std::fmt::Debug;
 
@@ -107,9 +107,38 @@ layers! {
     up_sampling2d: UpSampling2D, "UpSampling2D", "up_sampling2d";
     add: Add, "Add", "add";
     concatenate: Concatenate, "Concatenate", "concatenate";
+    embedding: Embedding, "Embedding", "embedding";
+    masking: Masking, "Masking", "masking";
+    simple_rnn: SimpleRNN, "SimpleRNN", "simple_rnn";
+    lstm: LSTM, "LSTM", "lstm";
+    gru: GRU, "GRU", "gru";
+    bidirectional: Bidirectional, "Bidirectional", "bidirectional";
+    time_distributed: TimeDistributed, "TimeDistributed", "time_distributed";
+    conv1d: Conv1D, "Conv1D", "conv1d";
+    max_pooling1d: MaxPooling1D, "MaxPooling1D", "max_pooling1d";
+    average_pooling1d: AveragePooling1D, "AveragePooling1D", "average_pooling1d";
+    global_average_pooling1d: GlobalAveragePooling1D, "GlobalAveragePooling1D", "global_average_pooling1d";
+    global_max_pooling1d: GlobalMaxPooling1D, "GlobalMaxPooling1D", "global_max_pooling1d";
+    rms_normalization: RMSNormalization, "RMSNormalization", "rms_normalization";
+    multi_head_attention: MultiHeadAttention, "MultiHeadAttention", "multi_head_attention";
+    transformer_encoder: TransformerEncoder, "TransformerEncoder", "transformer_encoder";
+    transformer_decoder: TransformerDecoder, "TransformerDecoder", "transformer_decoder";
+    position_embedding: PositionEmbedding, "PositionEmbedding", "position_embedding";
+    sine_position_encoding: SinePositionEncoding, "SinePositionEncoding", "sine_position_encoding";
+    rotary_embedding: RotaryEmbedding, "RotaryEmbedding", "rotary_embedding";
+    attention_pooling: AttentionPooling, "AttentionPooling", "attention_pooling";
+    masked_language_head: MaskedLanguageHead, "MaskedLanguageHead", "mlm";
+    sequence_pooling: SequencePooling, "SequencePooling", "pooling";
+    text_encoder: TextEncoder, "TextEncoder", "encoder";
     activation: ActivationLayer, "Activation", "activation";
 }
 
+mod recurrent;
+mod transformer;
+
+pub use bidirectional::MergeMode;
+pub use conv1d::Padding1D;
+pub use sequence_pooling::Pooling;
 pub use up_sampling2d::Interpolation;
 pub use zero_padding2d::Edges;
 

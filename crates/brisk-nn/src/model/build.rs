@@ -2,60 +2,142 @@
 
 use std::collections::HashMap;
 
-use super::{INPUT, ModelLayer, Source};
+use super::{INPUT, ModelInput, ModelLayer, STATE, Source};
 use crate::config::closest;
 use crate::{Error, LayerSpec, Result};
 
-/// Gives every layer its name and finds where its inputs come from.
-pub(super) fn place(layers: Vec<LayerSpec>) -> Result<Vec<ModelLayer>> {
+/// Gives every layer its name and finds where its inputs come from; finds the layers that are the model's outputs, the
+/// last one if none are named.
+pub(super) fn place(
+    inputs: &[ModelInput],
+    layers: Vec<LayerSpec>,
+    outputs: &[String],
+) -> Result<(Vec<ModelLayer>, Vec<usize>)> {
     if layers.is_empty() {
         return Err(Error::layer("model", "expected at least one layer, found none"));
     }
-    let names = names(&layers)?;
+    check_inputs(inputs)?;
+    let names = names(inputs, &layers)?;
+    let outputs = find_outputs(&names, outputs)?;
     let mut numbers: HashMap<&str, usize> = HashMap::new();
     let mut used = vec![false; layers.len()];
+    let mut read = vec![false; inputs.len()];
     let mut placed = Vec::with_capacity(layers.len());
     for (i, spec) in layers.into_iter().enumerate() {
-        let before = i.checked_sub(1).map_or(Source::Input, Source::Layer);
-        let inputs = match spec.inputs.is_empty() {
-            true => vec![before],
-            false => {
-                let find = |input: &String| match numbers.get(input.as_str()) {
-                    _ if input == INPUT => Ok(Source::Input),
-                    Some(&number) => Ok(Source::Layer(number)),
-                    None => Err(Error::layer(&names[i], no_such_input(input, &names, i))),
-                };
-                spec.inputs.iter().map(find).collect::<Result<_>>()?
+        let mut sources = Vec::new();
+        if spec.inputs.is_empty() {
+            sources = before(i, inputs.len());
+        }
+        for input in &spec.inputs {
+            let parts = of_input(inputs, input);
+            let state =
+                input.strip_suffix(STATE).and_then(|name| numbers.get(name)).map(|&i| Source::State(i));
+            match numbers.get(input.as_str()) {
+                _ if !parts.is_empty() => sources.extend(parts),
+                Some(&number) => sources.push(Source::Layer(number)),
+                None if state.is_some() => sources.extend(state),
+                None => return Err(Error::layer(&names[i], no_such_input(inputs, input, &names, i))),
             }
-        };
-        for &source in &inputs {
-            if let Source::Layer(number) = source {
-                used[number] = true;
+        }
+        for &source in &sources {
+            match source {
+                Source::Layer(number) | Source::State(number) => used[number] = true,
+                Source::Input(number) => read[number] = true,
             }
         }
         numbers.insert(&names[i], i);
         placed.push(ModelLayer {
             name: names[i].clone(),
             layer: spec.layer,
-            inputs,
+            inputs: sources,
             output: Default::default(),
         });
     }
-    used.pop(); // the last one's result is the model's
-    match used.iter().position(|u| !u) {
-        Some(i) => Err(Error::layer(
+    outputs.iter().for_each(|&o| used[o] = true);
+    if let Some(i) = used.iter().position(|u| !u) {
+        return Err(Error::layer(
             &names[i],
             "nothing uses its result; name it in the `inputs` of a later layer, or remove it",
+        ));
+    }
+    match read.iter().position(|r| !r) {
+        Some(i) if inputs.len() > 1 => Err(Error::layer(
+            "model",
+            format!(
+                "nothing uses its input \"{}\"; name it in the `inputs` of a layer, or remove it",
+                inputs[i].name
+            ),
         )),
-        None => Ok(placed),
+        _ => Ok((placed, outputs)),
     }
 }
 
-fn no_such_input(input: &str, names: &[String], own: usize) -> String {
+/// Where the inputs of a layer come from that names none: the layer before, for the first one all that comes in.
+pub(super) fn before(layer: usize, inputs: usize) -> Vec<Source> {
+    match layer.checked_sub(1) {
+        Some(before) => vec![Source::Layer(before)],
+        None => (0..inputs).map(Source::Input).collect(),
+    }
+}
+
+/// The input of a name, or the tensors `NAME.part` of a text.
+fn of_input(inputs: &[ModelInput], name: &str) -> Vec<Source> {
+    let part = |input: &ModelInput| input.name.strip_prefix(name).is_some_and(|p| p.starts_with('.'));
+    match inputs.iter().position(|i| i.name == name) {
+        Some(number) => vec![Source::Input(number)],
+        None => (0..inputs.len()).filter(|&i| part(&inputs[i])).map(Source::Input).collect(),
+    }
+}
+
+fn check_inputs(inputs: &[ModelInput]) -> Result<()> {
+    let fail = |message: String| Err(Error::layer("model", message));
+    if inputs.is_empty() {
+        return fail("expected at least one input, found none".into());
+    }
+    for (i, input) in inputs.iter().enumerate() {
+        let sound = |c: char| !c.is_control() && !c.is_whitespace();
+        if input.name.is_empty() || !input.name.chars().all(sound) {
+            return fail(format!("an input cannot be called \"{}\"; leave out spaces", input.name));
+        }
+        if inputs[..i].iter().any(|other| other.name == input.name) {
+            return fail(format!("two inputs are called \"{}\"; names must be unique", input.name));
+        }
+        let elements = input.shape.iter().flatten().fold(1usize, |n, &d| n.saturating_mul(d));
+        if elements == 0 || elements > 1 << 32 {
+            let message = format!(
+                "expected sizes of at least 1 and fewer than 2^32 values a sample, found {}",
+                input.describe()
+            );
+            return Err(Error::layer(&input.name, message));
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of the layers that are the model's outputs.
+fn find_outputs(names: &[String], outputs: &[String]) -> Result<Vec<usize>> {
+    if outputs.is_empty() {
+        return Ok(vec![names.len() - 1]);
+    }
+    let mut found = Vec::new();
+    for output in outputs {
+        let Some(number) = names.iter().position(|n| n == output) else {
+            let known = names.iter().map(String::as_str).collect::<Vec<_>>();
+            return Err(Error::layer("model", crate::config::unknown("layer for an output", output, &known)));
+        };
+        if found.contains(&number) {
+            return Err(Error::layer("model", format!("\"{output}\" is named twice among the outputs")));
+        }
+        found.push(number);
+    }
+    Ok(found)
+}
+
+fn no_such_input(inputs: &[ModelInput], input: &str, names: &[String], own: usize) -> String {
     if names.iter().any(|n| n == input) {
         return format!("its input \"{input}\" stands after it; inputs must stand before");
     }
-    let known = || names[..own].iter().map(String::as_str).chain([INPUT]);
+    let known = || names[..own].iter().map(String::as_str).chain(inputs.iter().map(|i| i.name.as_str()));
     match closest(input, known()) {
         Some(near) => format!("there is no layer \"{input}\" for its input; did you mean \"{near}\"?"),
         None => format!(
@@ -66,7 +148,7 @@ fn no_such_input(input: &str, names: &[String], own: usize) -> String {
 }
 
 /// Given names, and Keras's for the others: `conv2d`, `conv2d_1`, ...
-fn names(layers: &[LayerSpec]) -> Result<Vec<String>> {
+fn names(inputs: &[ModelInput], layers: &[LayerSpec]) -> Result<Vec<String>> {
     let mut taken: Vec<&str> = Vec::new();
     for name in layers.iter().filter_map(|l| l.name.as_deref()) {
         let sound = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -74,6 +156,10 @@ fn names(layers: &[LayerSpec]) -> Result<Vec<String>> {
             let message = format!(
                 "a layer cannot be called \"{name}\"; use letters, digits, _ and -, and not \"{INPUT}\""
             );
+            return Err(Error::layer("model", message));
+        }
+        if inputs.iter().any(|i| i.name == name) {
+            let message = format!("a layer and an input are both called \"{name}\"; names must be unique");
             return Err(Error::layer("model", message));
         }
         if taken.contains(&name) {
@@ -84,6 +170,7 @@ fn names(layers: &[LayerSpec]) -> Result<Vec<String>> {
         }
         taken.push(name);
     }
+    taken.extend(inputs.iter().map(|i| i.name.as_str()));
     let mut counts: HashMap<&str, usize> = HashMap::new();
     let mut names = Vec::with_capacity(layers.len());
     for spec in layers {

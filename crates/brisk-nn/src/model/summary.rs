@@ -16,7 +16,7 @@ impl Model {
     /// ```
     pub fn summary(&self) -> Result<String> {
         let counts = self.counts()?;
-        let branching = self.specs().iter().any(|s| !s.inputs.is_empty());
+        let branching = self.inputs.len() > 1 || self.specs().iter().any(|s| !s.inputs.is_empty());
         let mut head = vec!["Layer (type)", "Output Shape", "Param #"];
         if branching {
             head.push("Connected to");
@@ -26,11 +26,13 @@ impl Model {
         for layer in &self.layers {
             let (own, other) = counts.get(&layer.name).copied().unwrap_or_default();
             (trainable, fixed) = (trainable.saturating_add(own), fixed.saturating_add(other));
-            let sizes: Vec<_> = layer.output.iter().map(usize::to_string).collect();
+            let size = |d: &Option<usize>| d.map_or("None".into(), |d| d.to_string());
+            let sizes: Vec<String> =
+                std::iter::once("None".into()).chain(layer.output.iter().map(size)).collect();
             let kind = layer.layer.kind();
             let mut row = vec![
                 format!("{} ({kind})", layer.name),
-                format!("(None, {})", sizes.join(", ")),
+                format!("({})", sizes.join(", ")),
                 thousands(own.saturating_add(other)),
             ];
             if branching {

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::tagged;
+use crate::rules::layer_of;
 use crate::{Context, Error, Initializer, ParamSpec, Result};
 
 pub use adam::{Adam, AdamW};
@@ -50,6 +51,8 @@ pub(crate) struct Scalars<'g> {
     pub learning_rate: Value<'g>,
     /// The learning rate with Adam's bias corrections.
     pub step_size: Option<Value<'g>>,
+    /// Whether weights decay.
+    pub decays: bool,
 }
 
 /// Name of the scalar input with the learning rate.
@@ -159,8 +162,8 @@ impl Optimizer {
         }
     }
 
-    /// Records the update of parameters by their gradients: declares the scalars and slots, and gives [`Context::update`]
-    /// the next value of every parameter and slot.
+    /// Records the update of parameters by their gradients, as the context's rules say: declares the scalars and slots, and
+    /// gives [`Context::update`] the next value of every parameter and slot.
     ///
     /// ```
     /// use brisk_graph::{Builder, DType, Role, grad};
@@ -187,14 +190,23 @@ impl Optimizer {
             Some(value) => value,
             None => b.input(name, Role::Scalar, Shape::scalar(), DType::F32),
         };
-        let step_size = rule.step_size(0.0, 1).map(|_| scalar(STEP_SIZE));
-        let scalars = Scalars { learning_rate: scalar(LEARNING_RATE), step_size };
+        // The scalars of a parameter, with its own factor.
+        let layers = cx.params().iter().filter_map(|p| layer_of(&p.0.name)).max().map_or(0, |last| last + 1);
+        let rules = cx.rules().clone();
+        let scalars = |name: &str| {
+            let step_size = rule.step_size(0.0, 1).map(|_| scalar(&rules.step_size(name)));
+            let factor = rules.learning_rate(name, layers);
+            let scaled = |x: Value<'g>| if factor == 1.0 { x } else { x * factor };
+            let learning_rate = scaled(scalar(LEARNING_RATE));
+            Scalars { learning_rate, step_size: step_size.map(scaled), decays: rules.decays(name) }
+        };
+        scalars(""); // declares those that all share
         b.scope("optimizer", || {
             let gradients = rule.clip().apply(gradients);
             for ((name, p), g) in params.iter().zip(gradients) {
                 let slot = |slot: &&str| b.input(&slot_name(name, slot), Role::State, p.shape(), DType::F32);
                 let slots: Vec<_> = rule.slots().iter().map(slot).collect();
-                let (next, next_slots) = rule.update(scalars, *p, g, &slots);
+                let (next, next_slots) = rule.update(scalars(name), *p, g, &slots);
                 cx.update(*p, next);
                 slots.iter().zip(next_slots).for_each(|(s, n)| cx.update(*s, n));
             }

@@ -100,7 +100,7 @@ impl Rule for Sgd {
 /// `p - lr weight_decay p`
 pub(super) fn decay<'g>(p: Value<'g>, s: Scalars<'g>, weight_decay: Option<f64>) -> Value<'g> {
     match weight_decay {
-        Some(by) if by != 0.0 => p - p * (s.learning_rate * by),
+        Some(by) if by != 0.0 && s.decays => p - p * (s.learning_rate * by),
         _ => p,
     }
 }

@@ -78,8 +78,11 @@ fn what_is_written_can_be_read() {
     for o in optimizers {
         assert_eq!(serde_json::from_value::<Optimizer>(json!(o)).expect("json"), o);
     }
-    let loss =
-        Loss::SparseCategoricalCrossentropy { label_smoothing: 0.1, class_weights: Some(vec![1.0, 2.0]) };
+    let loss = Loss::SparseCategoricalCrossentropy {
+        label_smoothing: 0.1,
+        class_weights: Some(vec![1.0, 2.0]),
+        ignore_class: None,
+    };
     assert_eq!(serde_json::from_value::<Loss>(json!(loss)).expect("json"), loss);
     assert_eq!(json!(Loss::MeanSquaredError), json!("mean_squared_error"));
 }

@@ -1,7 +1,8 @@
 //! Configurations that do not fit: errors that name the layer and the remedy, and never a panic.
 
+use brisk_graph::DType;
 use brisk_nn::prelude::*;
-use brisk_nn::{LayerSpec, ModelConfig, Scaling};
+use brisk_nn::{INPUT, LayerSpec, ModelConfig, Scaling};
 use expect_test::expect;
 use serde_json::{Value as Json, json};
 
@@ -89,12 +90,15 @@ fn tasks_that_do_not_fit_say_what_to_do() {
         let o: Optimizer = serde_json::from_value(o).expect("an optimizer");
         t.train_graph(&o, batch).map(|_| ()).expect_err("does not fit").to_string()
     };
-    let mut scaled = task(dense(2), json!(sparse));
-    scaled.scaling = Scaling { scale: 1.0, mean: vec![0.5; 3], std: vec![] };
-    let mut zero = task(dense(2), json!(sparse));
-    zero.scaling = Scaling { scale: 1.0, mean: vec![], std: vec![0.0; 8] };
+    let with = |scaling: Scaling| {
+        let mut model = dense(2);
+        model.set_stored(INPUT, DType::F32, scaling).expect("its input");
+        task(model, json!(sparse))
+    };
+    let scaled = with(Scaling { scale: 1.0, mean: vec![0.5; 3], std: vec![] });
+    let zero = with(Scaling { scale: 1.0, mean: vec![], std: vec![0.0; 8] });
     let mut wrong = task(dense(2), json!("mean_squared_error"));
-    wrong.metrics = vec![Metric::Accuracy];
+    wrong.outputs[0].metrics = vec![Metric::Accuracy];
     let maps = zoo_head();
     let lines = [
         train(&task(dense(1), json!(sparse)), json!("adam"), 4),

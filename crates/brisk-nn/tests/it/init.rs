@@ -54,6 +54,28 @@ fn a_number_depends_on_seed_path_and_place_alone() {
 }
 
 #[test]
+fn orthogonal_matrices_have_orthogonal_rows_or_columns() {
+    for [rows, columns] in [[5, 20], [20, 5], [8, 8]] {
+        let v = values(&Initializer::Orthogonal { gain: 2.0 }, [rows, columns]);
+        let (count, length) = (rows.min(columns), rows.max(columns));
+        let at = |i: usize, j: usize| if rows <= columns { v[i * columns + j] } else { v[j * columns + i] };
+        for a in 0..count {
+            for b in 0..count {
+                let product: f64 = (0..length).map(|j| at(a, j) * at(b, j)).sum();
+                let want = if a == b { 4.0 } else { 0.0 };
+                assert!((product - want).abs() < 1e-5, "{rows}x{columns}: {a} times {b} is {product}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_forget_gate_starts_with_one() {
+    let bias = Initializer::UnitForgetBias.tensor(0, "lstm.bias", [12]).expect("small").to_f64s();
+    assert_eq!(bias, [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
 fn a_parameter_that_no_memory_holds_is_an_error() {
     assert!(Initializer::Zeros.tensor(0, "x", [usize::MAX, 2]).is_err());
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod errors;
+mod fine_tuning;
 mod init;
 mod layers;
 mod losses;
@@ -9,4 +10,5 @@ mod models;
 mod optimizers;
 mod run;
 mod schedules;
+mod sequences;
 mod summary;

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use brisk_graph::Tensor;
+use brisk_graph::{DType, Tensor};
 use brisk_nn::prelude::*;
-use brisk_nn::{LayerSpec, zoo};
+use brisk_nn::{LayerSpec, Shapes, zoo};
 use brisk_testkit::{Golden, assert_close, goldens};
 use serde_json::json;
 
@@ -73,7 +73,7 @@ fn three_training_steps_agree_with_keras() {
 fn evaluation_and_prediction_say_the_same() {
     let model = zoo::cifar10_cnn([12, 12, 1], 4).expect("fits");
     let mut task = Task::new(model, Loss::sparse_categorical_crossentropy());
-    task.metrics.push(Metric::TopKAccuracy { k: 4 });
+    task.outputs[0].metrics.push(Metric::TopKAccuracy { k: 4 });
     let mut given: HashMap<String, Tensor> =
         task.model.init_state(9).expect("fits").iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
     given.insert("x".into(), Initializer::HeUniform.tensor(1, "x", [3, 12, 12, 1]).expect("small"));
@@ -98,7 +98,14 @@ fn every_preset_makes_its_graphs() {
         let model = (preset.build)(preset.input_shape.into(), 10).expect(preset.name);
         assert_eq!(model.output_shape().dims(), [10], "{}", preset.name);
         let task = Task::new(model, Loss::sparse_categorical_crossentropy());
-        let graph = task.train_graph(&Optimizer::adam(1e-3), 2).expect(preset.name);
+        // Two samples, or one text of three tokens.
+        let packed = zoo::is_text_encoder(preset.name);
+        let ints = |name: &str, shape: &[usize]| (name.to_string(), Tensor::zeros(DType::I32, shape));
+        let mut tensors: Vec<_> =
+            ["ids", "positions", "types"].map(|n| ints(&format!("text.{n}"), &[3])).into();
+        tensors.extend([ints("text.segments", &[1, 2]), ints("y", &[1])]);
+        let shapes = if packed { Shapes::from(&tensors[..]) } else { Shapes::from(2) };
+        let graph = task.train_graph(&Optimizer::adam(1e-3), shapes).expect(preset.name);
         graph.verify().expect(preset.name);
         assert!((preset.build)([1, 1, 1].into(), 10).is_ok() || preset.name != "mlp");
     }
@@ -106,7 +113,7 @@ fn every_preset_makes_its_graphs() {
 
 #[test]
 fn a_model_used_twice_shares_its_parameters() {
-    use brisk_graph::{Builder, DType, Role};
+    use brisk_graph::{Builder, Role};
     let model = Sequential::new([4]).add(Dense::new(2)).build().expect("fits");
     let b = Builder::new();
     let [x, y] = ["real", "fake"].map(|n| b.input(n, Role::Batch, [3, 4], DType::F32));

@@ -54,3 +54,19 @@ fn the_table_of_a_branching_model() {
     "#]]
     .assert_eq(&model.summary().expect("sound"));
 }
+
+#[test]
+fn layers_count_the_parameters_of_their_parts() {
+    let model = Sequential::new([5, 6])
+        .add(TransformerEncoder::new(9, 2))
+        .add(Bidirectional::new(LSTM::new(4)))
+        .build()
+        .expect("fits");
+    let summary = model.summary().expect("sound");
+    // Four kernels and biases of 6 by 6, two of 6 by 9, two norms; two LSTMs.
+    let (encoder, lstms) = (4 * (36 + 6) + (54 + 9) + (54 + 6) + 2 * 12, 2 * 16 * (6 + 4 + 1));
+    for count in [format!("{encoder} │"), format!("{lstms} │"), format!("Total params: {}", encoder + lstms)]
+    {
+        assert!(summary.contains(&count), "{count} in\n{summary}");
+    }
+}

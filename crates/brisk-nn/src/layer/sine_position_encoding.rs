@@ -1,0 +1,92 @@
+//! SinePositionEncoding: places as waves of many lengths.
+
+use brisk_graph::{DType, Tensor, Value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Layer;
+use super::recurrent::sequences;
+use super::rotary_embedding::check_wavelength;
+use crate::{Context, Result};
+
+/// The vectors of places, to be added to those of tokens: `y[p, 2i] = sin(p w_i)`, `y[p, 2i + 1] = cos(p w_i)` with
+/// `w_i = max_wavelength^(-2 i / features)` (Vaswani and others, 2017).
+///
+/// `[n, length, features]` to the same shape; what comes in gives its shape and its mask alone, as in KerasHub.
+///
+/// ```
+/// use brisk_nn::{Add, Embedding, LayerSpec, Sequential, SinePositionEncoding};
+/// let model = Sequential::new([80])
+///     .add(LayerSpec::new(Embedding::new(20_000, 64)).name("tokens"))
+///     .add(LayerSpec::new(SinePositionEncoding::new()).name("places"))
+///     .add(LayerSpec::new(Add {}).inputs(["tokens", "places"]))
+///     .build()?;
+/// assert_eq!(model.output_shape().dims(), [80, 64]);
+/// # Ok::<(), brisk_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SinePositionEncoding {
+    /// The base of the wavelengths.
+    #[serde(default = "default_wavelength")]
+    pub max_wavelength: f64,
+}
+
+pub(super) fn default_wavelength() -> f64 {
+    10_000.0
+}
+
+impl Default for SinePositionEncoding {
+    fn default() -> SinePositionEncoding {
+        SinePositionEncoding { max_wavelength: default_wavelength() }
+    }
+}
+
+impl SinePositionEncoding {
+    /// With KerasHub's defaults.
+    pub fn new() -> SinePositionEncoding {
+        SinePositionEncoding::default()
+    }
+
+    super::setters! {
+        /// The base of the wavelengths.
+        max_wavelength: f64;
+    }
+}
+
+impl Layer for SinePositionEncoding {
+    fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
+        let x = cx.one(inputs)?;
+        check_wavelength(cx, self.max_wavelength)?;
+        let [_, t, d] = sequences(cx, x)?;
+        let wave = |p: usize, column: usize| {
+            let angle = angles(d, self.max_wavelength, p, column / 2);
+            if column.is_multiple_of(2) { angle.sin() } else { angle.cos() }
+        };
+        let y = table(cx, t, d, wave)?.broadcast_to(x.shape());
+        Ok(cx.hand_on(x, y))
+    }
+}
+
+/// The angle of pair `i` of `size` numbers at a place: `place wavelength^(-2 i / size)`.
+pub(super) fn angles(size: usize, wavelength: f64, place: usize, i: usize) -> f64 {
+    place as f64 * wavelength.powf(-2.0 * i as f64 / size as f64)
+}
+
+/// A table of numbers that depend on row and column alone.
+pub(super) fn table<'g>(
+    cx: &Context<'g>,
+    rows: usize,
+    columns: usize,
+    at: impl Fn(usize, usize) -> f64,
+) -> Result<Value<'g>> {
+    const MOST: usize = 1 << 26;
+    if rows.saturating_mul(columns) > MOST {
+        return Err(cx.error(format!(
+            "a table of {rows} places with {columns} numbers each is more than {MOST}; use shorter sequences"
+        )));
+    }
+    let at = &at;
+    let values: Vec<f64> = (0..rows).flat_map(|row| (0..columns).map(move |column| at(row, column))).collect();
+    Ok(cx.builder().constant(Tensor::from_f64s(DType::F32, [rows, columns], &values)?))
+}
