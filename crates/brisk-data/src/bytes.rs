@@ -104,6 +104,25 @@ impl Input {
         Ok(Bytes::File(Positioned::new(file, path.into()), total))
     }
 
+    /// All bytes, unpacked if they are packed, however many there are.
+    pub fn read_whole(&self) -> Result<Bytes> {
+        let (reader, len) = self.open()?;
+        let mut reader = BufReader::with_capacity(1 << 16, reader);
+        if !is_gzip(&mut reader).map_err(Error::io(self.path()))? {
+            return self.read(len, "the file");
+        }
+        let mut spool = Spool::new();
+        let mut unpacked = GzDecoder::new(reader);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = unpacked.read(&mut buffer).map_err(|e| self.gzip_error(spool.len, spool.len + 1, e))?;
+            if n == 0 {
+                return spool.finish();
+            }
+            spool.write_all(&buffer[..n]).map_err(Error::io(std::env::temp_dir()))?;
+        }
+    }
+
     fn check_length(&self, found: u64, expected: u64, what: &str) -> Result<()> {
         let path = self.path().to_path_buf();
         match found {
@@ -124,6 +143,54 @@ impl Input {
             }
             _ => Error::Io { path, source: e },
         }
+    }
+}
+
+/// Bytes that are written first and read at any offset later: in memory, or if they are many in a temporary file.
+pub(crate) struct Spool {
+    memory: Vec<u8>,
+    file: Option<io::BufWriter<File>>,
+    len: u64,
+}
+
+impl Spool {
+    /// What stays in memory.
+    const MAX_IN_MEMORY: usize = 256 << 20;
+
+    pub fn new() -> Spool {
+        Spool { memory: Vec::new(), file: None, len: 0 }
+    }
+
+    pub fn finish(self) -> Result<Bytes> {
+        match self.file {
+            None => Ok(Bytes::Memory(self.memory)),
+            Some(file) => {
+                let dir = std::env::temp_dir();
+                let file = file.into_inner().map_err(|e| Error::io(&dir)(e.into_error()))?;
+                Ok(Bytes::File(Positioned::new(file, dir), self.len))
+            }
+        }
+    }
+}
+
+impl Write for Spool {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.file.is_none() && self.memory.len() + bytes.len() > Spool::MAX_IN_MEMORY {
+            let mut file = io::BufWriter::with_capacity(1 << 20, tempfile::tempfile()?);
+            file.write_all(&self.memory)?;
+            self.memory = Vec::new();
+            self.file = Some(file);
+        }
+        match &mut self.file {
+            Some(file) => file.write_all(bytes)?,
+            None => self.memory.extend_from_slice(bytes),
+        }
+        self.len += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), Write::flush)
     }
 }
 

@@ -204,6 +204,46 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A row of a table that cannot be read or used.
+    #[error("{place}{}: {reason}", .column.as_ref().map(|c| format!(", column `{c}`")).unwrap_or_default())]
+    Row {
+        /// File, row and line.
+        place: String,
+        /// The column, if it is about one.
+        column: Option<String>,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A table without a column that is needed.
+    #[error("{place}: no column `{column}`{}. Columns found: {}", did_you_mean(.suggestion), abbreviate(.found))]
+    NoColumn {
+        /// The file or files.
+        place: String,
+        /// The column that was looked for.
+        column: String,
+        /// The nearest column.
+        suggestion: Option<String>,
+        /// The columns of the table.
+        found: Vec<String>,
+    },
+    /// A tokenizer that cannot be read, trained or used.
+    #[error("{place}: {reason}")]
+    Tokenizer {
+        /// The file, or the feature.
+        place: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A tokenizer that knows more tokens than a model.
+    #[error(
+        "the tokenizer has {tokenizer} tokens, but the model's embedding only {model} rows. They do not belong together: take the tokenizer that the model was trained with"
+    )]
+    VocabularySize {
+        /// Tokens of the tokenizer.
+        tokenizer: usize,
+        /// Rows of the model's embedding.
+        model: usize,
+    },
     /// A file that is not what its checksum says.
     #[error(
         "{path}: wrong checksum: expected {expected}, found {found}. The file is damaged or another version: get it again"

@@ -17,19 +17,21 @@
 //! let loader = Loader::new(parts.train, LoaderOptions { batch_size: 3, ..LoaderOptions::default() })?;
 //! for batch in loader.epoch(0) {
 //!     let batch = batch?;
-//!     assert_eq!(batch.images.shape().dims(), [3, 2, 2, 1]);
-//!     assert_eq!(batch.labels.shape().dims(), [3]);
+//!     assert_eq!(batch.get("x").unwrap().shape().dims(), [3, 2, 2, 1]);
+//!     assert_eq!(batch.get("y").unwrap().shape().dims(), [3]);
 //! }
 //! # Ok::<(), brisk_data::Error>(())
 //! ```
 
 mod augment;
+mod batch;
 mod bytes;
 mod check;
 mod dataset;
 mod decode;
 mod describe;
 mod error;
+mod feature;
 mod get;
 #[cfg(feature = "download")]
 mod http;
@@ -38,27 +40,48 @@ mod known;
 mod loader;
 mod open;
 mod part;
+mod prefetch;
 mod preprocessing;
 mod rng;
 mod source;
 mod spec;
 mod split;
+mod table;
 #[cfg(test)]
 mod testing;
+mod text;
 
 pub use augment::{Augmentation, ColorJitter, Cutout, Mixup, RandomCrop};
+pub use batch::{Batch, BatchIter, Batches};
 pub use check::{CheckReport, Problem, ProblemKind, Severity, check};
 pub use dataset::Dataset;
 pub use decode::decode_image;
 pub use describe::{ClassCounts, Description, describe, preview};
 pub use error::{Error, Result};
+pub use feature::{
+    CategoryFeature, CategorySpec, CategoryTargetSpec, Encoded, EncodedValue, Encoder, Feature, FeatureSpec,
+    Features, FitOptions, FitProgress, ImageColumnSpec, ImageFeature, LabelsSpec, Layout, Layouts,
+    MissingNumber, Notes, NumberFeature, NumberNormalization, NumberSpec, NumberTargetSpec, PairMode,
+    Scaling, TagsSpec, Target, TargetSpec, TextFeature, TextSpec, VectorFeature, VectorSpec, fewer_samples,
+    rounded_length, rounded_tokens,
+};
 pub use get::{GetOptions, Progress, get};
 pub use image::{ImageSpec, Pixels};
 pub use known::{Checksum, Download, Known, data_dir, known};
-pub use loader::{Batch, Epoch, Loader, LoaderOptions};
+pub use loader::{Epoch, IMAGES, LABELS, Loader, LoaderOptions};
 pub use open::{Checks, OpenOptions, open};
 pub use part::Part;
 pub use preprocessing::{ChannelStats, Normalization, Preprocessing};
+pub use source::table::{
+    MemoryTable, Row, Rows, Table, TableFormat, TablePaths, TableSet, TableSpec, Value, open_tables,
+};
 pub use source::{Memory, Source};
 pub use spec::{FileSpec, Kind, SourceSpec};
 pub use split::{SplitSpec, Splits};
+pub use table::{
+    BatchSize, ColumnDescription, LabelCount, MaskOptions, MaskedLanguage, Percentiles, TableDescription,
+    TableLoader, TableLoaderOptions, TableSplit, deduplicate, describe_table,
+};
+pub use text::{
+    SpecialTokens, TextInput, TextTokens, Tokenizer, TokenizerKind, TokenizerSpec, Training, Truncation,
+};

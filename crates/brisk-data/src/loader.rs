@@ -8,32 +8,12 @@ use brisk_graph::Tensor;
 
 use crate::augment::mix_batch;
 use crate::rng::{Purpose, Stream};
-use crate::{Augmentation, Error, Part, Result};
+use crate::{Augmentation, Batch, BatchIter, Batches, Error, Part, Result};
 
-/// Some samples, ready for a training step.
-///
-/// ```
-/// use brisk_data::{ImageSpec, Loader, LoaderOptions, Memory, Part};
-/// let image = ImageSpec { height: 1, width: 1, channels: 1 };
-/// let part = Part::new(Memory::new(image, vec![7, 8], vec![1, 0])?, ["a", "b"], image)?;
-/// let loader = Loader::new(part, LoaderOptions { shuffle: false, ..LoaderOptions::default() })?;
-/// let batch = loader.epoch(0).next().expect("there are samples")?;
-/// assert_eq!(batch.images.u8s()?, [7, 8]);
-/// assert_eq!(batch.labels.i32s()?, [1, 0]);
-/// assert!(batch.soft_labels.is_none());
-/// # Ok::<(), brisk_data::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// Their images, u8 `[n, height, width, channels]`.
-    pub images: Tensor,
-    /// Their classes, i32 `[n]`.
-    pub labels: Tensor,
-    /// With mixup: the share of each class, f32 `[n, classes]`. `labels` are then those of the first image of each pair.
-    pub soft_labels: Option<Tensor>,
-    /// Their numbers in the part.
-    pub indices: Vec<u32>,
-}
+/// Name of the tensor with a batch of images, u8 `[n, height, width, channels]`, unless [`Loader::named`] says otherwise.
+pub const IMAGES: &str = "x";
+/// Name of the tensor with their classes, i32 `[n]`; with mixup the share of each class, f32 `[n, classes]`.
+pub const LABELS: &str = "y";
 
 /// How to make batches.
 ///
@@ -75,7 +55,7 @@ impl Default for LoaderOptions {
     }
 }
 
-/// Yields a part in batches, epoch by epoch.
+/// Yields a part in batches, epoch by epoch: the tensors [`IMAGES`] and [`LABELS`].
 ///
 /// ```
 /// use brisk_data::{ImageSpec, Loader, LoaderOptions, Memory, Part};
@@ -83,6 +63,9 @@ impl Default for LoaderOptions {
 /// let part = Part::new(Memory::new(image, (0..10).collect(), vec![0; 10])?, ["a"], image)?;
 /// let loader = Loader::new(part, LoaderOptions { batch_size: 4, ..LoaderOptions::default() })?;
 /// assert_eq!(loader.steps(), 3);
+/// let batch = loader.epoch(0).next().expect("there are samples")?;
+/// assert_eq!(batch.get("x").unwrap().shape().dims(), [4, 1, 1, 1]);
+/// assert_eq!(batch.get("y").unwrap().i32s()?, [0; 4]);
 /// let all: Vec<_> = loader.epoch(5).collect::<Result<_, _>>()?;
 /// // Go on in the middle of an epoch:
 /// let rest: Vec<_> = loader.epoch_from(5, 2).collect::<Result<_, _>>()?;
@@ -93,6 +76,8 @@ impl Default for LoaderOptions {
 pub struct Loader {
     part: Part,
     options: LoaderOptions,
+    /// Of images and labels.
+    names: [Arc<str>; 2],
 }
 
 impl Loader {
@@ -115,7 +100,13 @@ impl Loader {
         if options.workers > 1024 {
             return error("workers", options.workers, "at most 1024".into());
         }
-        Ok(Loader { part, options })
+        Ok(Loader { part, options, names: [IMAGES.into(), LABELS.into()] })
+    }
+
+    /// With other names for the tensors of images and labels.
+    pub fn named(mut self, images: &str, labels: &str) -> Loader {
+        self.names = [images.into(), labels.into()];
+        self
     }
 
     /// The part that it reads.
@@ -140,6 +131,7 @@ impl Loader {
             order: self.order(epoch),
             part: self.part.clone(),
             options: self.options,
+            names: self.names.clone(),
             epoch,
             steps: self.steps(),
         });
@@ -156,10 +148,25 @@ impl Loader {
     }
 }
 
+impl Batches for Loader {
+    fn samples(&self) -> usize {
+        self.part.len()
+    }
+
+    fn steps(&self, _: u64) -> usize {
+        Loader::steps(self)
+    }
+
+    fn epoch_from(&self, epoch: u64, step: usize) -> BatchIter<'_> {
+        Box::new(Loader::epoch_from(self, epoch, step))
+    }
+}
+
 /// Makes any batch of one epoch.
 struct Maker {
     part: Part,
     options: LoaderOptions,
+    names: [Arc<str>; 2],
     epoch: u64,
     order: Vec<u32>,
     steps: usize,
@@ -183,21 +190,18 @@ impl Maker {
             }
         }
         let labels: Vec<i32> = indices.iter().map(|&i| self.part.label(i as usize) as i32).collect();
-        let soft_labels = match augmentation.mixup {
+        let labels = match augmentation.mixup {
             Some(mixup) => {
                 let classes = self.part.classes().len();
                 let (e, b) = (self.epoch, step as u64);
                 let soft = mix_batch(&mut pixels, &labels, classes, &image, &mixup, seed, e, b);
-                Some(Tensor::new([n, classes], soft)?)
+                Tensor::new([n, classes], soft)?
             }
-            None => None,
+            None => Tensor::new([n], labels)?,
         };
-        Ok(Batch {
-            images: Tensor::new([n, image.height, image.width, image.channels], pixels)?,
-            labels: Tensor::new([n], labels)?,
-            soft_labels,
-            indices,
-        })
+        let images = Tensor::new([n, image.height, image.width, image.channels], pixels)?;
+        let [x, y] = &self.names;
+        Ok(Batch { tensors: vec![(x.to_string(), images), (y.to_string(), labels)], indices })
     }
 }
 

@@ -7,6 +7,9 @@ pub(crate) enum Purpose {
     Split,
     Augment,
     Mixup,
+    Batches,
+    Median,
+    Mask,
 }
 
 /// A stream of random numbers (SplitMix64).

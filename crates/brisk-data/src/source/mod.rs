@@ -4,6 +4,7 @@ pub(crate) mod cifar;
 pub(crate) mod csv;
 pub(crate) mod folder;
 pub(crate) mod idx;
+pub(crate) mod table;
 
 use crate::{Error, ImageSpec, Pixels, Result};
 

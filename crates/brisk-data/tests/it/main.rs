@@ -1,7 +1,9 @@
 //! The crate from outside: files on disk, opened by name or path, checked, divided, batched.
 
 mod errors;
+mod features;
 mod sources;
+mod tokenizer;
 
 use std::fs;
 use std::path::Path;

@@ -36,7 +36,7 @@ fn the_sample_trains_a_whole_epoch() {
     for batch in loader.epoch(0) {
         let batch = batch.unwrap();
         samples += batch.indices.len();
-        assert_eq!(batch.images.u8s().unwrap().len(), batch.indices.len() * 784);
+        assert_eq!(batch.get("x").unwrap().u8s().unwrap().len(), batch.indices.len() * 784);
     }
     assert_eq!(samples, 5400);
 }
