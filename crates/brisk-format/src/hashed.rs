@@ -14,23 +14,9 @@ pub(crate) struct Hashed {
 }
 
 impl Hashed {
-    /// Opens a file, if it is one: a pipe or a device could keep us waiting for ever.
+    /// Opens a file, if it is one.
     pub fn open(path: &Path, expected: &'static str) -> Result<Hashed> {
-        let not_found = |found: &str| Error::NotFound {
-            path: path.into(),
-            expected,
-            found: found.into(),
-            hint: String::new(),
-        };
-        let kind = fs::metadata(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => not_found("there is no such file"),
-            _ => Error::read(path)(error),
-        })?;
-        if !kind.is_file() {
-            return Err(not_found(if kind.is_dir() { "this is a folder" } else { "this is not a file" }));
-        }
-        let file = File::open(path).map_err(Error::read(path))?;
-        let left = file.metadata().map_err(Error::read(path))?.len();
+        let (file, left) = open_file(path, expected)?;
         Ok(Hashed { file, hasher: blake3::Hasher::new(), left })
     }
 
@@ -60,6 +46,26 @@ impl Hashed {
         while self.read(&mut buffer)? > 0 {}
         Ok(self.hasher.finalize())
     }
+}
+
+/// Opens a file, if it is one (a pipe or a device could keep us waiting for ever), and says how long it is.
+pub(crate) fn open_file(path: &Path, expected: &'static str) -> Result<(File, u64)> {
+    let not_found = |found: &str| Error::NotFound {
+        path: path.into(),
+        expected,
+        found: found.into(),
+        hint: String::new(),
+    };
+    let kind = fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => not_found("there is no such file"),
+        _ => Error::read(path)(error),
+    })?;
+    if !kind.is_file() {
+        return Err(not_found(if kind.is_dir() { "this is a folder" } else { "this is not a file" }));
+    }
+    let file = File::open(path).map_err(Error::read(path))?;
+    let length = file.metadata().map_err(Error::read(path))?.len();
+    Ok((file, length))
 }
 
 /// What is hashed while it is still in cache.

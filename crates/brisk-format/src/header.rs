@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use brisk_graph::{DType, Shape, Tensor};
+use brisk_graph::{DType, Shape};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
@@ -29,33 +29,52 @@ impl Entry {
 }
 
 /// The header's JSON for tensors, in their order in the file; padded so that data begins at a multiple of 8.
-pub(crate) fn write<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<Vec<u8>, String> {
+pub(crate) fn write<'a>(
+    tensors: impl Iterator<Item = (&'a str, DType, Shape)>,
+    notes: Option<HashMap<String, String>>,
+) -> Result<Vec<u8>, String> {
     let mut offset = 0;
     let mut infos = Vec::new();
-    for (name, tensor) in tensors {
+    for (name, dtype, shape) in tensors {
         if name == NOTES {
             return Err(format!("a tensor cannot be called \"{NOTES}\"; give it another name"));
         }
-        let end = offset + tensor.elements() * tensor.dtype().size();
-        let dtype = outside(tensor.dtype());
-        infos.push((
-            name.to_string(),
-            TensorInfo { dtype, shape: tensor.shape().to_vec(), data_offsets: (offset, end) },
-        ));
+        let end = offset + shape.elements() * dtype.size();
+        let info = TensorInfo { dtype: outside(dtype), shape: shape.to_vec(), data_offsets: (offset, end) };
+        infos.push((name.to_string(), info));
         offset = end;
     }
-    let metadata = Metadata::new(None, infos).map_err(|e| e.to_string())?;
+    let metadata = Metadata::new(notes, infos).map_err(|e| e.to_string())?;
     let mut json = serde_json::to_vec(&metadata).map_err(|e| e.to_string())?;
     json.resize(json.len().next_multiple_of(8), b' ');
     Ok(json)
 }
 
+/// A tensor in a file, of any type that the format knows.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Shape,
+    /// The first byte behind the header.
+    pub begin: usize,
+}
+
 /// Reads a header's JSON. `data` is the number of bytes behind it, all of which must belong to tensors.
 pub(crate) fn read(json: &[u8], data: u64) -> Result<Vec<Entry>, String> {
+    let entry = |Place { name, dtype, shape, .. }| match inside(dtype) {
+        Some(dtype) => Ok(Entry { name, dtype, shape }),
+        None => Err(format!("tensor {name:?} has elements of type {dtype}; expected F32, F64, I32 or U8")),
+    };
+    read_places(json, data)?.into_iter().map(entry).collect()
+}
+
+/// Reads a header's JSON, as [`read`] does, with tensors of all types. They come in their order in the file.
+pub(crate) fn read_places(json: &[u8], data: u64) -> Result<Vec<Place>, String> {
     let Tensors(mut infos) = serde_json::from_slice(json).map_err(|e| format!("its header: {e}"))?;
     infos.sort_by_key(|(_, info)| info.data_offsets);
     let mut at = 0;
-    let mut entries = Vec::with_capacity(infos.len());
+    let mut places = Vec::with_capacity(infos.len());
     for (name, info) in infos {
         let (begin, end) = info.data_offsets;
         if begin != at || end < begin {
@@ -65,28 +84,24 @@ pub(crate) fn read(json: &[u8], data: u64) -> Result<Vec<Entry>, String> {
                 "tensor {name:?} {wrong}: expected it to begin at byte {at}, found {begin} to {end}"
             ));
         }
-        let Some(dtype) = inside(info.dtype) else {
-            return Err(format!(
-                "tensor {name:?} has elements of type {}; expected F32, F64, I32 or U8",
-                info.dtype
-            ));
-        };
+        let dtype = info.dtype;
         // Axes of size 0 count as 1 here, so that no product of sizes overflows later.
-        let bytes = info.shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d.max(1)));
-        let bytes = bytes.map(|n| if info.shape.contains(&0) { 0 } else { n });
-        if bytes != Some(end - begin) {
-            let needs = bytes.map_or("more than any file".into(), |n| n.to_string());
+        let bits = info.shape.iter().try_fold(dtype.bitsize(), |n, &d| n.checked_mul(d.max(1)));
+        let bits = bits.map(|n| if info.shape.contains(&0) { 0 } else { n });
+        if bits.is_none_or(|n| n % 8 != 0 || n / 8 != end - begin) {
+            let needs = bits.map_or("more than any file".into(), |n| n.div_ceil(8).to_string());
+            let kind = inside(dtype).map_or(dtype.to_string(), |d| d.to_string());
             return Err(format!(
-                "tensor {name:?} of {dtype} {} takes {needs} bytes, but has {}",
+                "tensor {name:?} of {kind} {} takes {needs} bytes, but has {}",
                 Shape::from(&info.shape[..]),
                 end - begin
             ));
         }
-        entries.push(Entry { name, dtype, shape: info.shape.into() });
+        places.push(Place { name, dtype, shape: info.shape.into(), begin });
         at = end;
     }
     match at as u64 == data {
-        true => Ok(entries),
+        true => Ok(places),
         false => Err(format!("its header says that {at} bytes of tensors follow, found {data}")),
     }
 }

@@ -3,6 +3,8 @@
 //! - [`save_checkpoint`] and [`load_checkpoint`]: all that a training run needs to go on, in one file, bit for bit.
 //! - [`save_model`] and [`load_model`]: a trained model as a folder in Hugging Face's shape, with everything that a
 //!   prediction needs.
+//! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
+//! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
 //!
@@ -14,13 +16,19 @@ mod checkpoint;
 mod error;
 mod hashed;
 mod header;
+mod huggingface;
 mod manifest;
+mod mapped;
 mod model;
 mod tensors;
 
 pub use atomic::{write_atomic, write_text};
 pub use checkpoint::{Checkpoint, load_checkpoint, save_checkpoint};
 pub use error::{Error, Result, TensorProblem};
+pub use huggingface::{
+    Family, Head, HfConfig, HfExport, HfFolder, LoadReport, SentencePooling, Sentences, save_huggingface,
+};
+pub use mapped::MappedTensors;
 pub use model::{SavedModel, is_model, load_model, save_model};
 pub use tensors::{load_tensors, save_tensors};
 

@@ -71,6 +71,11 @@ impl Manifest {
         serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
     }
 
+    /// The files that it has checksums of.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
     /// An error if a file is not the one that was written.
     pub fn check(&self, path: &Path, hash: blake3::Hash) -> Result<()> {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
@@ -143,7 +148,7 @@ pub(crate) fn not_a_model(dir: &Path, files: &[&str]) -> Error {
     } else if let Some(beside) = beside.filter(|b| is_model(b)) {
         format!("there is a model in {}", beside.display())
     } else if dir.join("config.json").exists() {
-        "this looks like a Hugging Face folder that Brisk did not write".into()
+        "this looks like a Hugging Face folder that Brisk did not write: try `brisk import`".into()
     } else {
         "give the folder that training wrote, such as runs/NAME/model".into()
     };

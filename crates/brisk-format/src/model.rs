@@ -2,11 +2,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `config.json` | layers, loss, metrics, scaling of the input |
+//! | `config.json` | inputs with their scaling, layers, loss and metrics of each output |
 //! | `model.safetensors` | parameters and running statistics, by path: `conv2d_1.kernel` |
 //! | `preprocessing.json` | how inputs are prepared; the data pipeline's own words |
 //! | `labels.txt` | the names of the classes, one a line (`\\`, `\n` and `\r` stand for characters that would break lines) |
 //! | `README.md` | the model card; may be edited |
+//! | others, such as `tokenizer.json` | texts that the preparation of inputs needs |
 //! | `brisk.json` | format version, and checksums of all but the card |
 
 use std::collections::{HashMap, HashSet};
@@ -15,7 +16,7 @@ use std::io::Write;
 use std::path::Path;
 
 use brisk_graph::{DType, Shape, Tensor};
-use brisk_nn::{Loss, Metric, Model, ParamSpec, Scaling, Task};
+use brisk_nn::{INPUT, Loss, Metric, Model, ParamRules, ParamSpec, Scaling, Task, TaskOutput, Y};
 use brisk_runtime::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -38,18 +39,14 @@ const FILES: [&str; 6] = [CONFIG, TENSORS, PREPROCESSING, LABELS, CARD, MANIFEST
 /// A trained model with all that a prediction needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedModel {
-    /// The layers.
+    /// Its inputs and layers.
     pub model: Model,
-    /// What it was trained for.
-    pub loss: Loss,
-    /// What was measured beside the loss.
-    pub metrics: Vec<Metric>,
-    /// What happens to stored values before the first layer.
-    pub scaling: Scaling,
-    /// The element type of stored values: u8 or f32.
-    pub input_dtype: DType,
+    /// What each of its outputs was trained for.
+    pub outputs: Vec<TaskOutput>,
     /// How inputs are prepared; its meaning is the data pipeline's.
     pub preprocessing: Value,
+    /// Other texts that the preparation of inputs needs, by the name of their file: `tokenizer.json`.
+    pub files: Vec<(String, String)>,
     /// The names of the classes in order, or empty.
     pub labels: Vec<String>,
     /// The model card, in Markdown.
@@ -63,14 +60,49 @@ pub struct SavedModel {
 struct Config {
     model_type: String,
     model: Model,
-    loss: Loss,
-    metrics: Vec<Metric>,
-    scaling: Scaling,
-    input_dtype: String,
+    #[serde(default)]
+    outputs: Vec<TaskOutput>,
+    // Folders of before there were several inputs and outputs say this instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loss: Option<Loss>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metrics: Option<Vec<Metric>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scaling: Option<Scaling>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input_dtype: Option<String>,
+}
+
+impl Config {
+    fn parts(self) -> Result<(Model, Vec<TaskOutput>), String> {
+        let mut model = self.model;
+        let outputs = match (self.outputs.is_empty(), self.loss) {
+            (true, Some(loss)) => {
+                let metrics = self.metrics.unwrap_or_else(|| Metric::of(&loss));
+                vec![TaskOutput { metrics, ..TaskOutput::new(Y, loss) }]
+            }
+            (false, None) => self.outputs,
+            _ => return Err("expected either `outputs` or `loss`".into()),
+        };
+        let names = model.outputs().len();
+        if outputs.len() != names {
+            return Err(format!("the model has {names} outputs, but `outputs` says {}", outputs.len()));
+        }
+        if self.scaling.is_some() || self.input_dtype.is_some() {
+            let dtype = match self.input_dtype.as_deref() {
+                Some("u8") => DType::U8,
+                Some("f32") | None => DType::F32,
+                Some(other) => return Err(format!("input_dtype: expected u8 or f32, found {other:?}")),
+            };
+            model.set_stored(INPUT, dtype, self.scaling.unwrap_or_default()).map_err(|e| e.to_string())?;
+        }
+        Ok((model, outputs))
+    }
 }
 
 impl SavedModel {
-    /// A trained task: takes the model's own tensors out of a training state, and leaves the optimizer's.
+    /// A trained task: takes the model's own tensors out of a training state, and leaves the optimizer's. Additions of low
+    /// rank become part of their matrices.
     ///
     /// ```
     /// use brisk_format::{SavedModel, load_model, save_model};
@@ -92,14 +124,14 @@ impl SavedModel {
     /// ```
     pub fn new(task: &Task, state: &State) -> SavedModel {
         let names = task.model.param_specs().unwrap_or_default().into_iter().map(|p| p.name);
+        let merged = task.rules.merge(state);
+        let state = merged.as_ref().unwrap_or(state);
         let own = |name: String| state.get(&name).cloned().map(|tensor| (name, tensor));
         SavedModel {
             model: task.model.clone(),
-            loss: task.loss.clone(),
-            metrics: task.metrics.clone(),
-            scaling: task.scaling.clone(),
-            input_dtype: task.input_dtype,
+            outputs: task.outputs.clone(),
             preprocessing: Value::Null,
+            files: Vec::new(),
             labels: Vec::new(),
             card: String::new(),
             state: names.filter_map(own).collect(),
@@ -108,14 +140,7 @@ impl SavedModel {
 
     /// The task, to evaluate or predict with.
     pub fn task(&self) -> Task {
-        Task {
-            model: self.model.clone(),
-            loss: self.loss.clone(),
-            metrics: self.metrics.clone(),
-            scaling: self.scaling.clone(),
-            input_dtype: self.input_dtype,
-            soft_targets: false,
-        }
+        Task { model: self.model.clone(), outputs: self.outputs.clone(), rules: ParamRules::default() }
     }
 }
 
@@ -139,10 +164,11 @@ pub fn save_model(dir: &Path, saved: &SavedModel) -> Result<()> {
     let config = Config {
         model_type: "brisk".into(),
         model: saved.model.clone(),
-        loss: saved.loss.clone(),
-        metrics: saved.metrics.clone(),
-        scaling: saved.scaling.clone(),
-        input_dtype: saved.input_dtype.to_string(),
+        outputs: saved.outputs.clone(),
+        loss: None,
+        metrics: None,
+        scaling: None,
+        input_dtype: None,
     };
     let text = pretty(&config).map_err(|e| unsaved(e.to_string()))?;
     match serde_json::from_str::<Config>(&text) {
@@ -153,7 +179,9 @@ pub fn save_model(dir: &Path, saved: &SavedModel) -> Result<()> {
     let preprocessing = pretty(&saved.preprocessing).map_err(|e| unsaved(e.to_string()))?;
     let tensors = Pieces::new(&saved.state).map_err(unsaved)?;
     let labels: String = saved.labels.iter().map(|l| escape(l) + "\n").collect();
-    write_folder(dir, &FILES, |new| {
+    check_files(saved.files.iter().map(|f| f.0.as_str())).map_err(unsaved)?;
+    let own: Vec<&str> = FILES.into_iter().chain(saved.files.iter().map(|f| f.0.as_str())).collect();
+    write_folder(dir, &own, |new| {
         let mut manifest = Manifest::new();
         manifest.add_text(new, CONFIG, &text)?;
         let mut hasher = blake3::Hasher::new();
@@ -161,6 +189,9 @@ pub fn save_model(dir: &Path, saved: &SavedModel) -> Result<()> {
         manifest.add(new, TENSORS, hasher.finalize(), |f| tensors.write(f))?;
         manifest.add_text(new, PREPROCESSING, &preprocessing)?;
         manifest.add_text(new, LABELS, &labels)?;
+        for (name, text) in &saved.files {
+            manifest.add_text(new, name, text)?;
+        }
         write_new(&new.join(CARD), |f| f.write_all(saved.card.as_bytes()))?;
         manifest.finish(new)
     })
@@ -184,24 +215,19 @@ fn load(dir: &Path) -> Result<SavedModel> {
     let (path, text) = manifest.read_text(dir, CONFIG)?;
     let config: Config = serde_json::from_str(&text)
         .map_err(|e| Error::content(&path, format!("{e}; if a newer Brisk wrote it, update Brisk")))?;
-    let input_dtype = match config.input_dtype.as_str() {
-        "u8" => DType::U8,
-        "f32" => DType::F32,
-        other => {
-            return Err(Error::content(&path, format!("input_dtype: expected u8 or f32, found {other:?}")));
-        }
-    };
-    let specs = config.model.param_specs().map_err(|e| Error::content(&path, e))?;
+    let (model, outputs) = config.parts().map_err(|message| Error::content(&path, message))?;
+    let specs = model.param_specs().map_err(|e| Error::content(&path, e))?;
     let (path, text) = manifest.read_text(dir, PREPROCESSING)?;
     let preprocessing = serde_json::from_str(&text).map_err(|e| Error::content(&path, e))?;
     let (path, labels) = manifest.read_text(dir, LABELS)?;
+    let others: Vec<String> = manifest.names().filter(|n| !FILES.contains(n)).map(String::from).collect();
+    check_files(others.iter().map(String::as_str)).map_err(|m| Error::content(&dir.join(MANIFEST), m))?;
+    let read = |name: String| Ok((name.clone(), manifest.read_text(dir, &name)?.1));
     let saved = SavedModel {
-        model: config.model,
-        loss: config.loss,
-        metrics: config.metrics,
-        scaling: config.scaling,
-        input_dtype,
+        model,
+        outputs,
         preprocessing,
+        files: others.into_iter().map(read).collect::<Result<_>>()?,
         labels: labels.split_terminator('\n').map(unescape).collect(),
         card: fs::read(dir.join(CARD)).map(|c| String::from_utf8_lossy(&c).into_owned()).unwrap_or_default(),
         state: load_state(&dir.join(TENSORS), &manifest, &specs)?,
@@ -263,9 +289,22 @@ fn compare(specs: &[ParamSpec], found: &[(&str, String)]) -> Vec<TensorProblem> 
     wrong.chain(strange).collect()
 }
 
+/// Other files stand beside the model's own, and are none of them.
+fn check_files<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let sound = |name: &&str| {
+        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+        plain && !name.starts_with('.') && !name.is_empty() && !FILES.contains(name)
+    };
+    match names.find(|name| !sound(name)) {
+        Some(name) => Err(format!("a file of a model cannot be called {name:?}")),
+        None => Ok(()),
+    }
+}
+
 /// A class has a name, or none has.
 fn check_labels(saved: &SavedModel) -> Result<(), String> {
-    let classes = match (&saved.loss, saved.model.output_shape().last()) {
+    let [output] = &saved.outputs[..] else { return Ok(()) };
+    let classes = match (&output.loss, saved.model.output_shape().last()) {
         (loss, _) if !loss.is_classification() => return Ok(()),
         (Loss::BinaryCrossentropy { .. }, 1) => 2,
         (_, outputs) => outputs,

@@ -49,7 +49,8 @@ impl<'a> Pieces<'a> {
     pub fn new(state: &'a State) -> Result<Pieces<'a>, String> {
         let mut tensors: Vec<_> = state.iter().collect();
         tensors.sort_by_key(|(_, t)| std::cmp::Reverse(t.dtype().size()));
-        let json = header::write(tensors.iter().copied())?;
+        let kinds = tensors.iter().map(|(name, t)| (*name, t.dtype(), t.shape().clone()));
+        let json = header::write(kinds, None)?;
         let front = [&(json.len() as u64).to_le_bytes()[..], &json].concat();
         Ok(Pieces { front, tensors: tensors.into_iter().map(|t| t.1).collect() })
     }
@@ -107,22 +108,35 @@ impl Fault {
 /// Reads the header of what is left of a file.
 pub(crate) fn read_header(file: &mut Hashed) -> Result<Vec<Entry>, Fault> {
     let left = file.left();
-    if left < 8 {
+    let json = read_json(file, left)?;
+    header::read(&json, file.left()).map_err(Fault::Unsound)
+}
+
+/// Reads a header's length and its JSON from a file with so many bytes left.
+pub(crate) fn read_json(file: &mut impl Read, left: u64) -> Result<Vec<u8>, Fault> {
+    let Some(most) = left.checked_sub(8) else {
         return Err(Fault::Unsound(format!("expected at least 8 bytes, found {left}")));
-    }
+    };
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
-    if length > file.left() {
+    if length > most {
         return Err(Fault::Unsound(format!(
-            "it says that its header has {length} bytes, but only {} follow",
-            file.left()
+            "it says that its header has {length} bytes, but only {most} follow"
         )));
     }
-    let length = usize::try_from(length).map_err(|e| Fault::Unsound(e.to_string()))?;
-    let json = file.read_vec(length)?;
-    header::read(&json, file.left()).map_err(Fault::Unsound)
+    if length > MOST_HEADER {
+        return Err(Fault::Unsound(format!(
+            "it says that its header has {length} bytes; the format allows {MOST_HEADER}"
+        )));
+    }
+    let mut json = vec![0; length as usize];
+    file.read_exact(&mut json)?;
+    Ok(json)
 }
+
+/// The longest header that the format allows.
+const MOST_HEADER: u64 = 100_000_000;
 
 /// Reads the tensors behind a header, straight to where they stay.
 pub(crate) fn read_data<C>(file: &mut Hashed, entries: Vec<Entry>) -> Result<C, Fault>

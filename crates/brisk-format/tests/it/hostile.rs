@@ -18,7 +18,11 @@ pub fn replace(dir: &Path, name: &str, bytes: &[u8]) {
     fs::write(manifest, json.to_string()).unwrap();
 }
 
-fn mutate(good: &[u8], changes: &[(prop::sample::Index, u8)], cut: Option<prop::sample::Index>) -> Vec<u8> {
+pub fn mutate(
+    good: &[u8],
+    changes: &[(prop::sample::Index, u8)],
+    cut: Option<prop::sample::Index>,
+) -> Vec<u8> {
     let mut bytes = good.to_vec();
     for (at, byte) in changes {
         let at = at.index(bytes.len());

@@ -3,6 +3,8 @@
 mod checkpoint;
 mod full_disk;
 mod hostile;
+mod huggingface;
+mod mapped;
 mod model;
 mod safetensors;
 
@@ -11,7 +13,7 @@ use std::path::Path;
 use brisk_format::SavedModel;
 use brisk_graph::Tensor;
 use brisk_nn::prelude::*;
-use brisk_nn::{Scaling, Task};
+use brisk_nn::{INPUT, Scaling};
 use brisk_runtime::State;
 
 /// A small convolutional model with unequal labels, statistics and preprocessing.
@@ -23,9 +25,10 @@ fn saved(seed: u64) -> SavedModel {
         .add(Dense::new(2))
         .build()
         .unwrap();
-    let mut task = Task::new(model, Loss::sparse_categorical_crossentropy());
-    task.scaling = Scaling { scale: 1.0 / 255.0, mean: vec![0.2860406], std: vec![0.35302424] };
-    task.input_dtype = brisk_graph::DType::U8;
+    let mut model = model;
+    let scaling = Scaling { scale: 1.0 / 255.0, mean: vec![0.2860406], std: vec![0.35302424] };
+    model.set_stored(INPUT, brisk_graph::DType::U8, scaling).unwrap();
+    let task = Task::new(model, Loss::sparse_categorical_crossentropy());
     let state = task.init_state(&Optimizer::adam(1e-3), seed).unwrap();
     let mut saved = SavedModel::new(&task, &state);
     saved.labels = vec!["T-shirt/top".into(), "a \\ b\r\n".into()];

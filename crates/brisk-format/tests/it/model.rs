@@ -2,7 +2,8 @@ use std::fs;
 use std::path::Path;
 
 use brisk_format::{Error, is_model, load_model, load_tensors, save_model, save_tensors};
-use brisk_graph::Tensor;
+use brisk_graph::{DType, Tensor};
+use brisk_nn::{INPUT, Scaling};
 
 use crate::hostile::replace;
 use crate::{names, saved};
@@ -94,7 +95,11 @@ fn what_does_not_fit_is_not_saved() {
         "\"optimizer/dense.bias/m\" (f32 []) is unexpected",
     );
     says(&|m| m.labels.truncate(1), "expected 2 labels, one for each class of the model, found 1");
-    says(&|m| m.scaling.mean[0] = f64::NAN, "its configuration could not be read again");
+    let bad = Scaling { mean: vec![f64::NAN], ..Scaling::bytes() };
+    says(
+        &|m| m.model.set_stored(INPUT, DType::U8, bad.clone()).unwrap(),
+        "its configuration could not be read again",
+    );
     assert!(names(dir.path()).is_empty());
 }
 
@@ -177,6 +182,29 @@ fn manifests_of_other_versions() {
 }
 
 #[test]
+fn the_configuration_of_before_there_were_several_outputs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m");
+    save_model(&path, &saved(1)).unwrap();
+    let config = fs::read_to_string(path.join("config.json")).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let layers = json["model"]["layers"].clone();
+    json["model"] = serde_json::json!({"input_shape": [6, 6, 1], "layers": layers});
+    json.as_object_mut().unwrap().remove("outputs");
+    json["loss"] = serde_json::json!({"sparse_categorical_crossentropy": {"label_smoothing": 0.0}});
+    json["metrics"] = serde_json::json!(["accuracy"]);
+    json["scaling"] = serde_json::json!({"scale": 1.0 / 255.0, "mean": [0.2860406], "std": [0.35302424]});
+    for (dtype, expected) in [("u8", None), ("u9", Some("input_dtype: expected u8 or f32, found \"u9\""))] {
+        json["input_dtype"] = dtype.into();
+        replace(&path, "config.json", json.to_string().as_bytes());
+        match expected {
+            None => assert_eq!(load_model(&path).unwrap(), saved(1)),
+            Some(expected) => drop(says(&path, expected)),
+        }
+    }
+}
+
+#[test]
 fn configurations_that_mean_nothing_here() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m");
@@ -187,7 +215,7 @@ fn configurations_that_mean_nothing_here() {
         ("\"filters\"", "\"filter\"", "did you mean \"filters\"?"),
         ("\"filters\": 3", "\"filters\": 0", "conv2d"),
         ("\"units\": 2", "\"units\": 2.5", "config.json: "),
-        ("\"u8\"", "\"u9\"", "input_dtype: expected u8 or f32, found \"u9\""),
+        ("\"u8\"", "\"u9\"", "unknown variant `u9`, expected one of `f32`, `i32`, `u8`"),
         ("\"loss\"", "\"lost\"", "unknown field `lost`"),
         (
             "\"units\": 2",
