@@ -1,12 +1,10 @@
 //! The training loop.
 
-use std::collections::HashMap;
-
-use brisk_data::{Batch, Loader};
-use brisk_eval::{Evaluator, targets};
-use brisk_graph::Tensor;
-use brisk_nn::{Accumulation, KEY, Optimizer, Plateau, Schedule, Task, X, Y};
-use brisk_runtime::{Device, Options, Program, State};
+use brisk_data::{Batch, Batches};
+use brisk_eval::Evaluator;
+use brisk_graph::{Graph, Tensor};
+use brisk_nn::{Accumulation, KEY, Optimizer, Plateau, Schedule, Shapes, Task};
+use brisk_runtime::{Device, Options, Programs, State};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -20,9 +18,12 @@ pub struct Position {
     pub step: usize,
     /// Steps that are done in all.
     pub total: u64,
-    /// Sums of loss and metrics over the samples of this epoch so far, and their number.
+    /// Sums of loss and metrics over this epoch so far, and for each the number of targets that it is a sum over.
     pub sums: Vec<f64>,
-    /// See above.
+    /// See above. Checkpoints of before there were ignored targets have none: it is the number of samples.
+    #[serde(default)]
+    pub counts: Vec<f64>,
+    /// Samples of this epoch so far.
     pub samples: u64,
     /// What the learning rate has lost to plateaus.
     pub plateau: Plateau,
@@ -83,28 +84,39 @@ impl Fit<'_> {
     /// Trains from a position to the last epoch, or until a hook stops it.
     pub fn run(
         &self,
-        train: &Loader,
-        validation: Option<&Loader>,
+        train: &dyn Batches,
+        validation: Option<&dyn Batches>,
         state: &mut State,
         at: &mut Position,
         hooks: &mut dyn Hooks,
     ) -> Result<Flow> {
-        let mut names = vec!["loss".to_string()];
-        names.extend(self.task.metrics.iter().map(|m| m.name()));
-        let updates = train.steps().div_ceil(self.accumulate) as u64 * self.epochs as u64;
-        let mut steps = Steps { fit: self, programs: HashMap::new() };
+        let names = self.task.measures();
+        let updates_of = |epoch: usize| train.steps(epoch as u64).div_ceil(self.accumulate) as u64;
+        // How many updates come before each epoch, and in all.
+        let mut before = vec![0];
+        for epoch in 0..self.epochs {
+            before.push(before[epoch] + updates_of(epoch));
+        }
+        let updates = before[self.epochs];
+        let mut steps = Steps { fit: self, programs: Programs::new(self.device), before: &before };
+        at.counts.resize(at.sums.len(), at.samples as f64); // for checkpoints that lack them
         let mut evaluator = Evaluator::new(self.device, self.task);
         while at.epoch < self.epochs {
-            hooks.on_begin(at.epoch + 1, train.steps());
-            let mut rate = self.optimizer.learning_rate();
+            let epoch_steps = train.steps(at.epoch as u64);
+            hooks.on_begin(at.epoch + 1, epoch_steps);
+            let first = before[at.epoch];
+            let update_of = |step: usize| first + (step / self.accumulate) as u64;
+            let plateau = at.plateau.clone();
+            let rate_of = |step: usize| {
+                let rate = self.schedule.rate(self.optimizer.learning_rate(), update_of(step), updates);
+                plateau.rate(self.schedule, rate)
+            };
+            let mut rate = rate_of(at.step.saturating_sub(1));
             for batch in train.epoch_from(at.epoch as u64, at.step) {
                 let batch = batch?;
-                let update = at.epoch as u64 * train.steps().div_ceil(self.accumulate) as u64
-                    + (at.step / self.accumulate) as u64;
-                rate = self.schedule.rate(self.optimizer.learning_rate(), update, updates);
-                rate = at.plateau.rate(self.schedule, rate);
-                let values = steps.run(&batch, train.steps(), rate, update, at, state)?;
-                at.add(&values, batch.indices.len());
+                rate = rate_of(at.step);
+                let values = steps.run(&batch, epoch_steps, rate, update_of(at.step), at, state)?;
+                at.add(self.task, &values, batch.indices.len());
                 let means = at.means(&names);
                 let shown: Vec<_> = means.iter().map(|(n, v)| (n.as_str(), *v)).collect();
                 if hooks.on_step(at, &shown, state)? == Flow::Stop {
@@ -119,6 +131,7 @@ impl Fit<'_> {
             values.push(("learning_rate".into(), rate));
             (at.epoch, at.step, at.samples) = (at.epoch + 1, 0, 0);
             at.sums.clear();
+            at.counts.clear();
             let monitored = self.schedule.monitor().and_then(|m| values.iter().find(|v| v.0 == m));
             if let Some(&(_, value)) = monitored {
                 at.plateau.epoch(self.schedule, value);
@@ -132,28 +145,37 @@ impl Fit<'_> {
 }
 
 impl Position {
-    fn add(&mut self, values: &[f64], samples: usize) {
-        self.sums.resize(values.len(), 0.0);
-        self.sums.iter_mut().zip(values).for_each(|(sum, v)| *sum += v * samples as f64);
+    fn add(&mut self, task: &Task, values: &[f64], samples: usize) {
+        let weights = task.weights(values, samples);
+        self.sums.resize(weights.len(), 0.0);
+        self.counts.resize(weights.len(), self.samples as f64);
+        for (((sum, count), value), weight) in
+            self.sums.iter_mut().zip(&mut self.counts).zip(values).zip(weights)
+        {
+            *sum += value * weight;
+            *count += weight;
+        }
         self.samples += samples as u64;
         self.step += 1;
         self.total += 1;
     }
 
     fn means(&self, names: &[String]) -> Vec<(String, f64)> {
-        let count = self.samples.max(1) as f64;
-        names.iter().cloned().zip(self.sums.iter().map(|sum| sum / count)).collect()
+        let means = self.sums.iter().zip(&self.counts).map(|(sum, count)| sum / count.max(1.0));
+        names.iter().cloned().zip(means).collect()
     }
 }
 
-/// The training programs, one for each batch size and place in an accumulation.
+/// The training programs, one for each set of shapes, place in an accumulation, and stage of unfreezing.
 struct Steps<'a> {
     fit: &'a Fit<'a>,
-    programs: HashMap<(usize, Accumulation), Box<dyn Program>>,
+    programs: Programs<'a, (Shapes, Accumulation, usize)>,
+    /// Updates before each epoch, and in all.
+    before: &'a [u64],
 }
 
 impl Steps<'_> {
-    /// Loss and metrics of one batch, as means over it; brings the state up to date.
+    /// The scalars of one batch, means over it; brings the state up to date.
     fn run(
         &mut self,
         batch: &Batch,
@@ -164,29 +186,25 @@ impl Steps<'_> {
         state: &mut State,
     ) -> Result<Vec<f64>> {
         let fit = self.fit;
-        let size = batch.indices.len();
         let last = at.step + 1 == steps;
         let accumulation = match (at.step + 1).is_multiple_of(fit.accumulate) || last {
             _ if fit.accumulate == 1 => Accumulation::Off,
             true => Accumulation::Apply(at.step % fit.accumulate + 1),
             false => Accumulation::Add,
         };
-        let graph = || fit.task.train_graph_with(fit.optimizer, size, accumulation);
-        let program = match self.programs.entry((size, accumulation)) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let options = Options { guard: Some("loss".into()), trace: false };
-                entry.insert(fit.device.compile(&graph()?, &options)?)
-            }
+        let rules = &fit.task.rules;
+        let key = (Shapes::from(&batch.tensors[..]), accumulation, rules.stage(at.epoch));
+        let graph = || -> Result<Graph> {
+            Ok(fit.task.train_graph_at(fit.optimizer, key.0.clone(), accumulation, at.epoch)?)
         };
-        let y = match &batch.soft_labels {
-            Some(soft) => soft.clone(),
-            None => targets(fit.task, &batch.labels)?,
-        };
-        let key = Tensor::new([2], vec![fit.seed as i32, (at.total as u32) as i32])?;
-        let scalars = fit.optimizer.scalars(rate, update + 1);
-        let mut inputs = vec![(X, &batch.images), (Y, &y), (KEY, &key)];
-        inputs.extend(scalars.iter().map(|(name, value)| (*name, value)));
+        let options = Options { guard: Some("loss".into()), trace: false };
+        let program = self.programs.get(&key, &options, graph)?;
+        let random = Tensor::new([2], vec![fit.seed as i32, (at.total as u32) as i32])?;
+        let before = |epoch: usize| self.before[epoch.min(self.before.len() - 1)];
+        let scalars = rules.scalars(fit.optimizer, rate, update, before);
+        let mut inputs: Vec<_> = batch.tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
+        inputs.push((KEY, &random));
+        inputs.extend(scalars.iter().map(|(name, value)| (name.as_str(), value)));
         match program.run(&inputs, state) {
             Ok(outputs) => outputs.iter().map(|t| Ok(t.item()?)).collect(),
             Err(brisk_runtime::Error::NotFinite { value, .. }) => {

@@ -2,20 +2,29 @@
 //!
 //! [`Project`] is what the user writes; [`Run`] trains it in a folder; [`Fit`] is the loop itself, for programs of your own.
 
+mod assemble;
 mod error;
 mod fit;
+mod folder;
 mod history;
+mod prepared;
 mod progress;
 mod project;
 mod run;
+mod table;
 mod tensorboard;
 
+pub use assemble::{Assembly, Pretrained, assemble};
 pub use error::{Error, Result};
 pub use fit::{Fit, Flow, Hooks, Position};
+pub use folder::{Readable, embedder, import_folder};
 pub use history::History;
+pub use prepared::{Images, Prepared, PreparedData, scaling};
 pub use progress::{Progress, TaskProgress, Unit};
 pub use project::{
-    DEFAULT_PROJECT, DataSpec, EarlyStopping, InputSpec, Keep, ModelSpec, OutputSpec, Project, TrainSpec,
+    Combiner, DEFAULT_PROJECT, DataSpec, EarlyStopping, HeadSpec, ImageInput, InputSpec, Keep, ModelSpec,
+    Project, TrainSpec,
 };
-pub use run::{Outcome, Prepared, Run, evaluate, new_run_dir, scaling};
+pub use run::{Outcome, Run, evaluate, new_run_dir};
+pub use table::{Measured, Table, evaluate_table, saved_features};
 pub use tensorboard::EventWriter;

@@ -1,10 +1,13 @@
 //! A project: one YAML file that says where the data is, what the model is, and how it is trained.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use brisk_data::{Augmentation, Normalization, SourceSpec};
+use brisk_data::{
+    Augmentation, CategorySpec, CategoryTargetSpec, FeatureSpec, ImageColumnSpec, Normalization, NumberSpec,
+    SourceSpec, TableSpec, TargetSpec, TextSpec, VectorSpec,
+};
 use brisk_nn::config::closest;
-use brisk_nn::{LayerSpec, Loss, Metric, Model, Optimizer, Schedule, zoo};
+use brisk_nn::{LayerSpec, Loss, Metric, Model, Optimizer, ParamRules, Pooling, Schedule, zoo};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,9 +35,9 @@ pub struct Project {
     /// What goes in, by name. Left out: images as the data has them.
     #[serde(default = "default_inputs")]
     pub inputs: IndexMap<String, InputSpec>,
-    /// What comes out, by name. Left out: a category.
+    /// What comes out, by name. Left out: a category. `{}` for embeddings that are trained without targets.
     #[serde(default = "default_outputs")]
-    pub outputs: IndexMap<String, OutputSpec>,
+    pub outputs: IndexMap<String, TargetSpec>,
     /// Where samples come from.
     pub data: DataSpec,
     /// The model.
@@ -44,35 +47,70 @@ pub struct Project {
     pub train: TrainSpec,
 }
 
-/// A kind of input.
+/// A kind of input: a picture, or what a column of a table holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum InputSpec {
     /// A picture.
-    Image {
-        /// Height and width; left out: as stored.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        size: Option<[usize; 2]>,
-        /// 1 for grey, 3 for colour; left out: as stored.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        channels: Option<usize>,
-    },
+    Image(ImageInput),
+    /// A text, or a pair of texts.
+    Text(TextSpec),
+    /// A number.
+    Number(NumberSpec),
+    /// One of several categories.
+    Category(CategorySpec),
+    /// Several numbers.
+    Vector(VectorSpec),
 }
 
-/// A kind of output.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum OutputSpec {
-    /// One of several classes.
-    Category {},
+/// A picture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageInput {
+    /// Height and width; left out: as stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
+    /// 1 for grey, 3 for colour; left out: as stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// In a table, the column with the pictures' paths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+}
+
+impl InputSpec {
+    /// As a feature of a table.
+    fn feature(&self, name: &str) -> Result<FeatureSpec> {
+        Ok(match self {
+            InputSpec::Text(spec) => FeatureSpec::Text(spec.clone()),
+            InputSpec::Number(spec) => FeatureSpec::Number(spec.clone()),
+            InputSpec::Category(spec) => FeatureSpec::Category(spec.clone()),
+            InputSpec::Vector(spec) => FeatureSpec::Vector(spec.clone()),
+            InputSpec::Image(spec) => {
+                let size = spec.size.ok_or_else(|| Error::Project {
+                    place: format!("inputs.{name}"),
+                    message: "a picture of a table needs a size: [height, width]".into(),
+                })?;
+                let channels = spec.channels.unwrap_or(3);
+                FeatureSpec::Image(ImageColumnSpec { column: spec.column.clone(), size, channels })
+            }
+        })
+    }
 }
 
 /// Where samples come from, and what happens to them before training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// A known data set, a path, or a path with details.
-    pub source: SourceSpec,
+    /// A known data set, a path, or a path with details. For tables the path of a file or folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceSpec>,
+    /// Instead: a table with details.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableSpec>,
+    /// Columns of a table by which rows are the same: only the first of those stays, before anything is divided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deduplicate: Vec<String>,
     /// Share of the training samples to validate on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<f64>,
@@ -90,16 +128,74 @@ pub struct DataSpec {
     pub workers: usize,
 }
 
-/// The model: layers, or the name of a ready-made one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// The model: layers, or the name of a ready-made one; for tables also an encoder for each input, how they are combined, and
+/// layers after that. Heads for the outputs of a table follow by themselves, unless `layers` are the whole network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct ModelSpec {
     /// The layers, one after another.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<LayerSpec>>,
-    /// A ready-made model: `cifar10-cnn`, `mlp`, `lenet`, `resnet18-cifar`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// A ready-made model: `cifar10-cnn`, `lstm-imdb`, `minilm`, ...
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
+    /// A Hugging Face folder, whose encoder and tokenizer are for the texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<PathBuf>,
+    /// How the vectors of a text's tokens become one; left out: the first token's, or for embeddings what the folder says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// Layers for each input by itself, to a vector.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub encoders: IndexMap<String, Vec<LayerSpec>>,
+    /// How the vectors of several inputs become one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub combiner: Combiner,
+    /// What stands at the end.
+    #[serde(skip_serializing_if = "is_default")]
+    pub head: HeadSpec,
+    /// Share of values dropped before a head, in training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+}
+
+impl ModelSpec {
+    /// Whether layers or a preset go all the way from the input to the output.
+    pub(crate) fn is_whole_network(&self) -> bool {
+        let encoder = self.preset.as_deref().is_some_and(zoo::is_text_encoder);
+        self.pretrained.is_none() && self.encoders.is_empty() && !encoder
+    }
+}
+
+/// How the vectors of several inputs become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Combiner {
+    /// One after another.
+    #[default]
+    Concat,
+    /// Their sum; they must have one size.
+    Sum,
+    /// Their mean by learned weights; they must have one size.
+    Attention,
+}
+
+/// What stands at the end of a model over a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadSpec {
+    /// A dense layer for each output.
+    #[default]
+    Dense,
+    /// Nothing: the vectors themselves are what is trained, by a loss over vectors.
+    Embedding,
+    /// The encoder learns the language of the texts: tokens are hidden, and it is to say which they were. Outputs are left
+    /// aside.
+    MaskedLanguageModel,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How the model is trained.
@@ -108,8 +204,14 @@ pub struct ModelSpec {
 pub struct TrainSpec {
     /// What follows the gradients.
     pub optimizer: Optimizer,
+    /// What the optimizer does differently from one parameter to the next.
+    #[serde(skip_serializing_if = "ParamRules::is_none")]
+    pub parameters: ParamRules,
     /// What is made small.
     pub loss: Loss,
+    /// Of several outputs, what each one's loss is multiplied with in the sum.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub loss_weights: IndexMap<String, f64>,
     /// What is measured beside it; left out: what suits the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Vec<Metric>>,
@@ -117,6 +219,9 @@ pub struct TrainSpec {
     pub schedule: Schedule,
     /// Samples in a step.
     pub batch_size: usize,
+    /// Instead, for texts: tokens in a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_tokens: Option<usize>,
     /// Times that all training samples are seen.
     pub epochs: usize,
     /// Batches whose gradients are added up before each update.
@@ -140,10 +245,13 @@ impl Default for TrainSpec {
     fn default() -> TrainSpec {
         TrainSpec {
             optimizer: Optimizer::adam(1e-3),
+            parameters: ParamRules::default(),
             loss: Loss::sparse_categorical_crossentropy(),
+            loss_weights: IndexMap::new(),
             metrics: None,
             schedule: Schedule::default(),
             batch_size: 32,
+            batch_tokens: None,
             epochs: 10,
             accumulate: 1,
             seed: 42,
@@ -181,10 +289,10 @@ pub enum Keep {
 }
 
 fn default_inputs() -> IndexMap<String, InputSpec> {
-    [("image".to_string(), InputSpec::Image { size: None, channels: None })].into_iter().collect()
+    [("image".to_string(), InputSpec::Image(ImageInput::default()))].into_iter().collect()
 }
-fn default_outputs() -> IndexMap<String, OutputSpec> {
-    [("label".to_string(), OutputSpec::Category {})].into_iter().collect()
+fn default_outputs() -> IndexMap<String, TargetSpec> {
+    [("label".to_string(), TargetSpec::Category(CategoryTargetSpec::default()))].into_iter().collect()
 }
 fn one() -> usize {
     1
@@ -192,6 +300,9 @@ fn one() -> usize {
 fn val_loss() -> String {
     "val_loss".into()
 }
+
+/// More epochs than anyone waits for.
+const MOST_EPOCHS: usize = 1_000_000;
 
 /// The project that `brisk train` runs without a file: the article's network on the sample of Fashion-MNIST.
 pub const DEFAULT_PROJECT: &str = include_str!("default.yaml");
@@ -258,16 +369,35 @@ impl Project {
 
     fn check(&self, place: &str) -> Result<()> {
         let fault = |message: String| Err(Error::Project { place: place.to_string(), message });
-        if self.inputs.len() != 1 || self.outputs.len() != 1 {
+        if self.inputs.is_empty() || self.outputs.is_empty() && self.train.loss.has_target() {
+            return fault("expected at least one input and one output".into());
+        }
+        match (&self.data.source, &self.data.table) {
+            (Some(_), None) | (None, Some(_)) => {}
+            _ => return fault("data: expected either `source` or `table`".into()),
+        }
+        let m = &self.model;
+        match (&m.layers, &m.preset, &m.pretrained) {
+            (_, Some(_), Some(_)) => {
+                return fault("model: expected either `preset` or `pretrained`, found both".into());
+            }
+            (Some(_), Some(_), None) if !self.is_table() || m.is_whole_network() => {
+                return fault("model: expected either `layers` or `preset`, found both".into());
+            }
+            (None, None, None) if !self.is_table() || m.encoders.is_empty() && self.has_text() => {
+                return fault("model: expected `layers`, `preset` or, for texts, `pretrained`".into());
+            }
+            _ => {}
+        }
+        if self.is_masked() && (m.is_whole_network() || self.inputs.len() != 1 || !self.has_text()) {
+            return fault("model.head: a masked language model takes one text, and `pretrained` or the preset of an encoder".into());
+        }
+        if !self.is_table() && self.outputs.len() + self.inputs.len() != 2 {
             return fault(format!(
-                "expected one input and one output, found {} and {}",
+                "of pictures, expected one input and one output, found {} and {}",
                 self.inputs.len(),
                 self.outputs.len()
             ));
-        }
-        match (&self.model.layers, &self.model.preset) {
-            (Some(_), None) | (None, Some(_)) => {}
-            _ => return fault("model: expected either `layers` or `preset`".into()),
         }
         let t = &self.train;
         for (key, value) in [("batch_size", t.batch_size), ("epochs", t.epochs), ("accumulate", t.accumulate)]
@@ -275,6 +405,9 @@ impl Project {
             if value == 0 {
                 return fault(format!("train.{key}: expected at least 1, found 0"));
             }
+        }
+        if t.epochs > MOST_EPOCHS {
+            return fault(format!("train.epochs: expected at most {MOST_EPOCHS}, found {}", t.epochs));
         }
         t.optimizer.check()?;
         t.schedule.check()?;
@@ -284,9 +417,61 @@ impl Project {
     /// Height and width, and channels, that images are read in, where the project says so.
     pub fn image(&self) -> (Option<[usize; 2]>, Option<usize>) {
         match self.inputs.values().next() {
-            Some(InputSpec::Image { size, channels }) => (*size, *channels),
-            None => (None, None),
+            Some(InputSpec::Image(image)) => (image.size, image.channels),
+            _ => (None, None),
         }
+    }
+
+    /// Whether samples are rows of a table, and not pictures with labels.
+    pub fn is_table(&self) -> bool {
+        let column = |i: &InputSpec| !matches!(i, InputSpec::Image(ImageInput { column: None, .. }));
+        let output = |t: &TargetSpec| !matches!(t, TargetSpec::Category(c) if c.column.is_none());
+        self.data.table.is_some() || self.inputs.values().any(column) || self.outputs.values().any(output)
+    }
+
+    /// Whether tokens are hidden, to be found.
+    pub(crate) fn is_masked(&self) -> bool {
+        self.model.head == HeadSpec::MaskedLanguageModel
+    }
+
+    fn has_text(&self) -> bool {
+        self.inputs.values().any(|i| matches!(i, InputSpec::Text(_)))
+    }
+
+    /// The inputs as features of a table.
+    pub(crate) fn features(&self) -> Result<IndexMap<String, FeatureSpec>> {
+        self.inputs.iter().map(|(name, input)| Ok((name.clone(), input.feature(name)?))).collect()
+    }
+
+    /// Where the table is.
+    pub(crate) fn table(&self) -> Result<TableSpec> {
+        match (&self.data.table, &self.data.source) {
+            (Some(table), _) => Ok(table.clone()),
+            (None, Some(SourceSpec::Name(path))) => Ok(TableSpec::at(path)),
+            _ => Err(Error::Project {
+                place: "data.source".into(),
+                message: "expected the path of a table, or `table: {path: ...}` with details".into(),
+            }),
+        }
+    }
+
+    /// What the pretrained model is called.
+    pub fn pretrained_name(&self) -> String {
+        self.model.pretrained.as_ref().map(|p| p.display().to_string()).unwrap_or_default()
+    }
+
+    /// Where the pictures are.
+    pub fn source(&self) -> Result<&SourceSpec> {
+        self.data.source.as_ref().ok_or_else(|| Error::Project {
+            place: "data".into(),
+            message: "expected a `source` of pictures".into(),
+        })
+    }
+
+    /// What the data is called.
+    pub fn source_name(&self) -> String {
+        let table = || self.table().ok().map(|t| t.path.to_string());
+        self.data.source.as_ref().map(SourceSpec::to_string).or_else(table).unwrap_or_default()
     }
 
     /// The model for samples of a shape.

@@ -17,81 +17,22 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use brisk_data::{Dataset, Loader, LoaderOptions, OpenOptions, Part, Preprocessing, SplitSpec, Splits, open};
+use brisk_data::{Loader, LoaderOptions, Notes, Part, Target};
 use brisk_eval::{Classification, EpochRecord, Evaluator, Mistake, ModelCard, Report, RunReport};
 use brisk_format::{SavedModel, load_checkpoint, save_checkpoint, save_model, write_text};
 use brisk_graph::DType;
-use brisk_nn::{Loss, Scaling, Task};
+use brisk_nn::{Task, Y};
 use brisk_runtime::{Device, State};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::prepared::{EVALUATION_BATCH, Prepared, PreparedData, scaling};
 use crate::project::Keep;
+use crate::table::{Measured, evaluate_table};
 use crate::{Error, EventWriter, Fit, Flow, History, Hooks, Position, Progress, Project, Result};
 
-/// Samples in a batch when a model is measured.
-const EVALUATION_BATCH: usize = 128;
 /// Wrong answers that the report shows.
 const MISTAKES: usize = 24;
-
-/// A project made ready: data opened and divided, preprocessing fitted, model built.
-pub struct Prepared {
-    /// The data.
-    pub dataset: Dataset,
-    /// What to train, validate and test on.
-    pub splits: Splits,
-    /// What happens to images first.
-    pub preprocessing: Preprocessing,
-    /// The model and its loss.
-    pub task: Task,
-}
-
-impl Project {
-    /// Opens the data and builds the model.
-    pub fn prepare(&self) -> Result<Prepared> {
-        let (size, channels) = self.image();
-        let dataset = open(&self.data.source, &OpenOptions { size, channels, ..OpenOptions::default() })?;
-        let spec = SplitSpec {
-            validation: self.data.validation_split,
-            test: self.data.test_split,
-            seed: self.train.seed,
-        };
-        let splits = dataset.split(&spec)?;
-        let preprocessing = Preprocessing::fit(self.data.normalization, &splits.train)?;
-        let image = preprocessing.image;
-        let model = self.model([image.height, image.width, image.channels], dataset.classes().len())?;
-        let mut task = Task::new(model, self.train.loss.clone());
-        if let Some(metrics) = &self.train.metrics {
-            task.metrics = metrics.clone();
-        }
-        task.scaling = scaling(&preprocessing);
-        task.input_dtype = DType::U8;
-        task.soft_targets = self.data.augmentation.mixup.is_some();
-        fits(&task, dataset.classes().len())?;
-        Ok(Prepared { dataset, splits, preprocessing, task })
-    }
-}
-
-/// The preprocessing of images, as it is recorded in graphs.
-pub fn scaling(p: &Preprocessing) -> Scaling {
-    let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect();
-    Scaling { scale: f64::from(p.scale), mean: wide(&p.mean), std: wide(&p.std) }
-}
-
-/// The model must have an output for each class.
-fn fits(task: &Task, classes: usize) -> Result<()> {
-    let output = task.model.output_shape();
-    let name = task.model.layers().last().map_or("the model", |l| l.name.as_str());
-    let binary = output.last() == 1
-        && classes <= 2
-        && !matches!(task.loss, Loss::SparseCategoricalCrossentropy { .. });
-    if output.rank() == 1 && (output.last() == classes || binary) {
-        return Ok(());
-    }
-    let message = format!(
-        "the data has {classes} classes, but the model puts out {output} for a sample; let it end in Dense: {{units: {classes}}}"
-    );
-    Err(brisk_nn::Error::layer(name, message).into())
-}
 
 /// What a checkpoint says beside the state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -136,7 +77,7 @@ impl Run {
                 message: "there is a run already; choose another --out, or go on with --resume".into(),
             });
         }
-        let state = prepared.task.init_state(&project.train.optimizer, project.train.seed)?;
+        let state = prepared.start.clone();
         std::fs::create_dir_all(dir.join("checkpoints")).map_err(Error::io(dir))?;
         write_text(&dir.join("config.yaml"), &project.to_yaml()?)?;
         let mut run =
@@ -154,7 +95,7 @@ impl Run {
         }
         let project = Project::load(&config, overrides)?;
         let prepared = project.prepare()?;
-        let mut state = prepared.task.init_state(&project.train.optimizer, project.train.seed)?;
+        let mut state = prepared.start.clone();
         let mut position = Position::default();
         let last = dir.join("checkpoints/last.ckpt");
         if last.exists() {
@@ -197,6 +138,14 @@ impl Run {
         &self.prepared
     }
 
+    /// What happens to the rows of a table when they are encoded.
+    pub fn notes(&self) -> Result<Notes> {
+        match &self.prepared.data {
+            PreparedData::Images(_) => Ok(Notes::default()),
+            PreparedData::Table(table) => Ok(table.rows(&table.set.train, &self.project, true)?.notes()?),
+        }
+    }
+
     /// How far it has come.
     pub fn position(&self) -> &Position {
         &self.position
@@ -206,23 +155,7 @@ impl Run {
     pub fn train(&mut self, device: &dyn Device, progress: Progress, stop: &AtomicBool) -> Result<Outcome> {
         let started = Instant::now();
         let train = &self.project.train;
-        let loader = |part: &Part, batch_size: usize, training: bool| {
-            Loader::new(
-                part.clone(),
-                LoaderOptions {
-                    batch_size,
-                    shuffle: training,
-                    seed: train.seed,
-                    workers: self.project.data.workers,
-                    augmentation: if training { self.project.data.augmentation } else { Default::default() },
-                    ..LoaderOptions::default()
-                },
-            )
-        };
-        let splits = &self.prepared.splits;
-        let training = loader(&splits.train, train.batch_size, true)?;
-        let validation =
-            splits.validation.as_ref().map(|p| loader(p, EVALUATION_BATCH, false)).transpose()?;
+        let (training, validation) = self.prepared.data.loaders(&self.project)?;
         let fallback = if validation.is_some() { "val_loss" } else { "loss" };
         let monitor = train.monitor.clone().unwrap_or_else(|| fallback.into());
         let mut keeper = Keeper::open(self, monitor.clone(), progress, stop)?;
@@ -237,7 +170,7 @@ impl Run {
         };
         let done = keeper.stopped_early(&self.position);
         if !done
-            && fit.run(&training, validation.as_ref(), &mut self.state, &mut self.position, &mut keeper)?
+            && fit.run(&*training, validation.as_deref(), &mut self.state, &mut self.position, &mut keeper)?
                 == Flow::Stop
         {
             let (epoch, step) = (self.position.epoch + 1, self.position.step);
@@ -264,18 +197,17 @@ impl Run {
         monitor: &str,
         seconds: f64,
     ) -> Result<Option<Report>> {
-        let splits = &self.prepared.splits;
-        let (part, part_name) = match (&splits.test, &splits.validation) {
-            (Some(test), _) => (Some(test.clone()), "the test data"),
-            (None, Some(validation)) => (Some(validation.clone()), "the validation data"),
-            (None, None) => (None, "nothing"),
+        let part_name = match self.prepared.data.counts() {
+            [_, _, test] if test > 0 => "the test data",
+            [_, validation, _] if validation > 0 => "the validation data",
+            _ => "nothing",
         };
-        let mut state = SavedModel::new(&self.prepared.task, &self.state).state;
-        let measured =
-            part.map(|p| evaluate(device, &self.prepared.task, &p, &mut state, MISTAKES)).transpose()?;
-        let (report, mistakes) = measured.map_or((None, Vec::new()), |(r, m)| (Some(r), m));
+        let trained = SavedModel::new(&self.prepared.task, &self.state);
+        let (tested, mut state) = (trained.task(), trained.state);
+        let (measured, mistakes) = self.measure(device, &tested, &mut state)?;
+        let report = measured.as_ref().and_then(|m| m.report.clone());
         let task = &self.prepared.task;
-        let labels = self.prepared.dataset.classes().to_vec();
+        let labels = self.prepared.data.labels();
         let name = self.dir.file_name().map_or("model".into(), |n| n.to_string_lossy().into_owned());
         let data = self.data_facts();
         let facts = vec![
@@ -288,10 +220,9 @@ impl Run {
             ),
             ("Parameters".into(), parameters(task)?.to_string()),
         ];
-        let image = self.prepared.preprocessing.image;
         let card = ModelCard {
             name: name.clone(),
-            task: "image-classification".into(),
+            task: self.task_name().into(),
             architecture: task.model.summary()?,
             data: data.clone(),
             training: vec![
@@ -302,26 +233,30 @@ impl Run {
             ],
             evaluated_on: part_name.into(),
             evaluation: report.clone(),
-            preprocessing: vec![
-                format!("resized to {}x{} pixels, {} channels", image.height, image.width, image.channels),
-                format!(
-                    "pixel * {} - {:?}, divided by {:?}",
-                    task.scaling.scale, task.scaling.mean, task.scaling.std
-                ),
-            ],
+            preprocessing: self.preparation(),
             labels: labels.clone(),
-            usage: format!("brisk predict {} picture.png", self.dir.display()),
+            usage: match &self.prepared.data {
+                PreparedData::Images(_) => format!("brisk predict {} picture.png", self.dir.display()),
+                PreparedData::Table(_) => format!("brisk predict {} \"a text\"", self.dir.display()),
+            },
             ..ModelCard::default()
         };
-        let saved = SavedModel {
-            preprocessing: serde_json::to_value(&self.prepared.preprocessing).unwrap_or_default(),
-            labels,
-            card: card.to_markdown(),
-            ..SavedModel::new(task, &state)
-        };
+        let mut saved = SavedModel { labels, card: card.to_markdown(), ..SavedModel::new(&tested, &state) };
+        match &self.prepared.data {
+            PreparedData::Images(images) => {
+                saved.preprocessing = serde_json::to_value(&images.preprocessing).unwrap_or_default();
+            }
+            PreparedData::Table(table) => table.write_into(&mut saved)?,
+        }
         save_model(&self.dir.join("model"), &saved)?;
-        if let Some(report) = &report {
-            let text = serde_json::to_string_pretty(report).unwrap_or_default();
+        if let Some(measured) = &measured {
+            let text = match &measured.report {
+                Some(report) => serde_json::to_string_pretty(report),
+                None => {
+                    serde_json::to_string_pretty(&measured.values.iter().cloned().collect::<IndexMap<_, _>>())
+                }
+            };
+            let text = text.unwrap_or_default();
             write_text(&self.dir.join("evaluation.json"), &text)?;
         }
         let page = RunReport {
@@ -339,18 +274,99 @@ impl Run {
         Ok(report)
     }
 
+    /// On the test data, or the validation data if there are none.
+    fn measure(
+        &self,
+        device: &dyn Device,
+        task: &Task,
+        state: &mut State,
+    ) -> Result<(Option<Measured>, Vec<Mistake>)> {
+        match &self.prepared.data {
+            PreparedData::Images(images) => {
+                let Some(part) = images.splits.test.as_ref().or(images.splits.validation.as_ref()) else {
+                    return Ok((None, Vec::new()));
+                };
+                let (report, mistakes) = evaluate(device, task, part, state, MISTAKES)?;
+                let values = vec![("loss".into(), report.loss), ("accuracy".into(), report.accuracy)];
+                Ok((Some(Measured { values, report: Some(report), outputs: Vec::new() }), mistakes))
+            }
+            PreparedData::Table(table) => {
+                let Some(rows) = table.set.test.as_ref().or(table.set.validation.as_ref()) else {
+                    return Ok((None, Vec::new()));
+                };
+                let loader = table.loader(rows, &self.project, false)?;
+                let measured = evaluate_table(device, task, &table.features, &*loader, state)?;
+                Ok((Some(measured), Vec::new()))
+            }
+        }
+    }
+
+    fn task_name(&self) -> &'static str {
+        match &self.prepared.data {
+            PreparedData::Images(_) => "image-classification",
+            PreparedData::Table(table) => match table.features.targets.values().collect::<Vec<_>>()[..] {
+                [Target::Tags { .. }] => "token-classification",
+                [Target::Category { .. } | Target::Labels { .. }]
+                    if table.features.texts().next().is_some() =>
+                {
+                    "text-classification"
+                }
+                [Target::Category { .. }] => "tabular-classification",
+                [Target::Number { .. }] => "tabular-regression",
+                [] => "sentence-similarity",
+                _ => "other",
+            },
+        }
+    }
+
+    /// What happens to inputs first, a sentence each.
+    fn preparation(&self) -> Vec<String> {
+        match &self.prepared.data {
+            PreparedData::Images(images) => {
+                let (image, scaling) = (images.preprocessing.image, scaling(&images.preprocessing));
+                vec![
+                    format!(
+                        "resized to {}x{} pixels, {} channels",
+                        image.height, image.width, image.channels
+                    ),
+                    format!("pixel * {} - {:?}, divided by {:?}", scaling.scale, scaling.mean, scaling.std),
+                ]
+            }
+            PreparedData::Table(table) => {
+                let text = |(name, t): (&str, &brisk_data::TextFeature)| {
+                    let count = t.tokenizer().map_or(0, |t| t.size());
+                    format!("{name}: cut into tokens of {count} kinds, at most {} of a text", t.max_length)
+                };
+                table.features.texts().map(text).collect()
+            }
+        }
+    }
+
     fn data_facts(&self) -> Vec<(String, String)> {
-        let splits = &self.prepared.splits;
-        let image = self.prepared.preprocessing.image;
-        let mut facts = vec![
-            ("Source".to_string(), self.project.data.source.to_string()),
-            ("Images".into(), format!("{}x{}, {} channels", image.height, image.width, image.channels)),
-            ("Classes".into(), self.prepared.dataset.classes().len().to_string()),
-            ("Training samples".into(), splits.train.len().to_string()),
-        ];
-        for (name, part) in [("Validation samples", &splits.validation), ("Test samples", &splits.test)] {
-            if let Some(part) = part {
-                facts.push((name.into(), part.len().to_string()));
+        let data = &self.prepared.data;
+        let [train, validation, test] = data.counts();
+        let mut facts = vec![("Source".to_string(), self.project.source_name())];
+        match data {
+            PreparedData::Images(images) => {
+                let image = images.preprocessing.image;
+                let size = format!("{}x{}, {} channels", image.height, image.width, image.channels);
+                facts.push(("Images".into(), size));
+            }
+            PreparedData::Table(table) => {
+                let inputs: Vec<_> = table.features.inputs.keys().map(String::as_str).collect();
+                facts.push(("Inputs".into(), inputs.join(", ")));
+                if table.duplicates > 0 {
+                    facts.push(("Duplicates left out".into(), table.duplicates.to_string()));
+                }
+            }
+        }
+        if let n @ 1.. = data.labels().len() {
+            facts.push(("Classes".into(), n.to_string()));
+        }
+        facts.push(("Training samples".into(), train.to_string()));
+        for (name, count) in [("Validation samples", validation), ("Test samples", test)] {
+            if count > 0 {
+                facts.push((name.into(), count.to_string()));
             }
         }
         facts
@@ -371,7 +387,8 @@ pub fn evaluate(
     let mut metrics = Classification::new(classes.len()).with_labels(classes.iter().cloned());
     let mut wrong: Vec<(f32, u32, usize, usize)> = Vec::new();
     let measured = Evaluator::new(device, task).run(&loader, state, |batch, said| {
-        let labels: Vec<u32> = batch.labels.i32s()?.iter().map(|&l| l.max(0) as u32).collect();
+        let (Some(labels), [said]) = (batch.get(Y), said) else { return Ok(()) };
+        let labels: Vec<u32> = labels.i32s()?.iter().map(|&l| l.max(0) as u32).collect();
         let said = said.f32s()?;
         metrics.update(said, &labels)?;
         let width = said.len() / labels.len().max(1);
@@ -413,6 +430,12 @@ pub fn evaluate(
 
 fn parameters(task: &Task) -> Result<usize> {
     Ok(task.model.param_specs()?.iter().map(|p| p.shape.elements()).sum())
+}
+
+/// The tensors of a training state that are the task's: all but the optimizer's.
+fn own_state(task: &Task, state: &State) -> Result<State> {
+    let names = task.param_specs()?.into_iter().map(|p| p.name);
+    Ok(names.filter_map(|name| state.get(&name).cloned().map(|tensor| (name, tensor))).collect())
 }
 
 /// A checkpoint must hold what the project's model needs.
@@ -529,7 +552,7 @@ impl Hooks for Keeper<'_> {
             }
         }
         if improved {
-            let kept = SavedModel::new(&self.task, state).state;
+            let kept = own_state(&self.task, state)?;
             save_checkpoint(&self.dir.join("checkpoints/best.ckpt"), &Meta { position: at.clone() }, &kept)?;
         }
         // Before the checkpoint: an epoch too much is dropped when the run is resumed, one too few would be lost.

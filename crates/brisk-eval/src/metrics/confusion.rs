@@ -144,7 +144,7 @@ impl ConfusionMatrix {
 }
 
 impl Scores {
-    fn from_counts(hits: u64, predictions: u64, truths: u64) -> Self {
+    pub(super) fn from_counts(hits: u64, predictions: u64, truths: u64) -> Self {
         let share = |of: u64| if of == 0 { 0.0 } else { hits as f64 / of as f64 };
         let both = predictions + truths;
         let f1 = if both == 0 { 0.0 } else { 2.0 * hits as f64 / both as f64 };

@@ -17,11 +17,15 @@
 mod auc;
 mod classification;
 mod confusion;
+mod correlation;
+mod labels;
 mod regression;
 mod report;
 
 pub use auc::roc_auc;
 pub use classification::{Classification, argmax, softmax};
 pub use confusion::{Average, ConfusionMatrix, Scores};
+pub use correlation::{pearson, spearman};
+pub use labels::{MultiLabel, MultiLabelReport};
 pub use regression::{Regression, RegressionReport};
 pub use report::{Averages, ClassReport, Report, TopK};
