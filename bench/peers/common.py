@@ -17,7 +17,16 @@ PRESETS = {
     "resnet18-cifar": ((32, 32, 3), 10, "sgd"),
     "mlp": ((28, 28, 1), 10, "adam"),
     "lenet": ((28, 28, 1), 10, "adam"),
+    "lstm-imdb": ((80,), 1, "adam"),
+    "minilm": ((None,), 2, "adamw"),
+    "bert-base": ((None,), 2, "adamw"),
 }
+# Encoders of BERT's kind: hidden size, layers, heads, inner size; BERT's vocabulary.
+ENCODERS = {"minilm": (384, 6, 12, 1536), "bert-base": (768, 12, 12, 3072)}
+VOCABULARY = 30_522
+ADAMW = {"learning_rate": 5e-5, "weight_decay": 0.01}
+# Texts: words that an embedding knows, its size, units of the LSTM. One logit, binary cross-entropy, as in Keras's example.
+WORDS, EMBEDDING, UNITS = 20_000, 128, 128
 # The optimizers of the presets: Adam as everyone's default, SGD as the CIFAR ResNet papers use it.
 ADAM = {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
 SGD = {"learning_rate": 0.1, "momentum": 0.9}
@@ -28,6 +37,7 @@ def arguments(description, extra=()):
     p = argparse.ArgumentParser(description=description)
     p.add_argument("--preset", choices=PRESETS, default="cifar10-cnn")
     p.add_argument("--batch-size", type=int, default=32)
+    p.add_argument("--seq-len", type=int, default=128, help="tokens of a text, for encoders")
     p.add_argument("--steps", type=int, default=100, help="timed steps")
     p.add_argument("--warmup", type=int, help="steps before the clock starts (default: 2 of a ResNet, else 20)")
     p.add_argument("--threads", type=int, default=2)
@@ -36,7 +46,7 @@ def arguments(description, extra=()):
         p.add_argument(flag, **options)
     args = p.parse_args()
     if args.warmup is None:
-        args.warmup = 2 if args.preset.startswith("resnet") else 20
+        args.warmup = 2 if args.preset.startswith("resnet") or args.preset in ENCODERS else 20
 
     # Some runtimes have no setting for threads and count the processors they may run on instead.
     cpus = sorted(os.sched_getaffinity(0))
@@ -52,7 +62,8 @@ def arguments(description, extra=()):
 
 
 def batches(args, count=8):
-    """`count` different batches of f32 images in 0..1, (batch, height, width, channels), and i32 labels.
+    """`count` different batches of f32 images in 0..1, (batch, height, width, channels), or of i32 words (batch, length), and
+    i32 labels.
 
     Images are f32 already: no peer pays for a conversion, only for taking a copy of the batch.
     """
@@ -60,6 +71,10 @@ def batches(args, count=8):
 
     shape, classes, _ = PRESETS[args.preset]
     rng = np.random.default_rng(0)
+    if len(shape) == 1:
+        shape = [size or args.seq_len for size in shape]
+        words = rng.integers(1, WORDS, (count, args.batch_size, *shape), dtype=np.int32)
+        return words, rng.integers(0, 2, (count, args.batch_size), dtype=np.int32)
     images = rng.random((count, args.batch_size, *shape), dtype=np.float32)
     labels = rng.integers(0, classes, (count, args.batch_size), dtype=np.int32)
     return images, labels

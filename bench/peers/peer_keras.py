@@ -1,6 +1,6 @@
 """One training step of a preset in Keras on TensorFlow, as `model.fit` runs it: one traced function."""
 
-from common import ADAM, PRESETS, SGD, arguments, batches, measure
+from common import ADAM, EMBEDDING, PRESETS, SGD, UNITS, WORDS, arguments, batches, measure
 
 args = arguments(
     __doc__,
@@ -29,6 +29,10 @@ def convolution(x, filters, size, stride):
 
 
 def model(preset):
+    if preset == "lstm-imdb":
+        inputs = keras.Input(PRESETS[preset][0], dtype="int32")
+        x = L.LSTM(UNITS)(L.Embedding(WORDS, EMBEDDING)(inputs))
+        return keras.Model(inputs, L.Dense(1)(x))
     inputs = x = keras.Input(PRESETS[preset][0])
     if preset == "cifar10-cnn":
         x = L.MaxPooling2D(2)(L.Conv2D(32, 3, activation="relu")(x))
@@ -56,7 +60,9 @@ def model(preset):
 net = model(args.preset)
 optimizer = keras.optimizers.Adam(**ADAM) if PRESETS[args.preset][2] == "adam" else keras.optimizers.SGD(**SGD)
 optimizer.build(net.trainable_variables)
-loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+binary = PRESETS[args.preset][1] == 1
+losses = keras.losses.BinaryCrossentropy if binary else keras.losses.SparseCategoricalCrossentropy
+loss_function = losses(from_logits=True)
 
 
 @tf.function(jit_compile=args.jit)
@@ -72,7 +78,7 @@ images, labels = batches(args)
 
 def step(i):
     x = tf.constant(images[i % len(images)])  # takes a copy
-    y = tf.constant(labels[i % len(labels)])
+    y = tf.constant(labels[i % len(labels)])[:, None] if binary else tf.constant(labels[i % len(labels)])
     return float(train_step(x, y))
 
 

@@ -1,6 +1,8 @@
 """One training step of a preset in PyTorch."""
 
-from common import ADAM, PRESETS, SGD, arguments, batches, measure
+from common import (
+    ADAM, ADAMW, EMBEDDING, ENCODERS, PRESETS, SGD, UNITS, VOCABULARY, WORDS, arguments, batches, measure,
+)  # fmt: skip
 
 args = arguments(
     __doc__,
@@ -37,7 +39,41 @@ class Block(nn.Module):
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
 
+class Classifier(nn.Module):
+    """Embedding, LSTM, dense on the last hidden state."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, EMBEDDING)
+        self.lstm = nn.LSTM(EMBEDDING, UNITS, batch_first=True)
+        self.dense = nn.Linear(UNITS, 1)
+
+    def forward(self, words):
+        return self.dense(self.lstm(self.embedding(words))[0][:, -1]).squeeze(1)
+
+
+class Encoder(nn.Module):
+    """BERT's classifier of transformers, with fresh weights."""
+
+    def __init__(self, hidden, layers, heads, inner):
+        super().__init__()
+        from transformers import BertConfig, BertForSequenceClassification
+
+        config = BertConfig(
+            vocab_size=VOCABULARY, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
+            intermediate_size=inner, num_labels=2,
+        )  # fmt: skip
+        self.bert = BertForSequenceClassification(config)
+
+    def forward(self, words):
+        return self.bert(input_ids=words).logits
+
+
 def model(preset):
+    if preset in ENCODERS:
+        return Encoder(*ENCODERS[preset])
+    if preset == "lstm-imdb":
+        return Classifier()
     if preset == "cifar10-cnn":
         return nn.Sequential(
             nn.Conv2d(3, 32, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2),
@@ -65,7 +101,13 @@ def model(preset):
 layout = args.layout or "nhwc"
 memory_format = torch.channels_last if layout == "nhwc" else torch.contiguous_format
 net = model(args.preset).to(memory_format=memory_format).train()
-if PRESETS[args.preset][2] == "adam":
+binary = PRESETS[args.preset][1] == 1
+loss_function = F.binary_cross_entropy_with_logits if binary else F.cross_entropy
+if PRESETS[args.preset][2] == "adamw":
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=ADAMW["learning_rate"], weight_decay=ADAMW["weight_decay"], fused=True
+    )
+elif PRESETS[args.preset][2] == "adam":
     optimizer = torch.optim.Adam(
         net.parameters(), lr=ADAM["learning_rate"], betas=(ADAM["beta_1"], ADAM["beta_2"]), eps=ADAM["epsilon"], fused=True
     )
@@ -74,7 +116,7 @@ else:
 
 
 def train_step(x, y):
-    loss = F.cross_entropy(net(x), y)
+    loss = loss_function(net(x), y)
     loss.backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -82,7 +124,7 @@ def train_step(x, y):
 
 
 if args.compile:
-    compiled = torch.compile(lambda x, y: F.cross_entropy(net(x), y))
+    compiled = torch.compile(lambda x, y: loss_function(net(x), y))
 
     def train_step(x, y):  # noqa: F811
         loss = compiled(x, y)
@@ -94,8 +136,12 @@ if args.compile:
 
 images, labels = batches(args)
 # Prepared in the layout of the model, so that taking a batch is a plain copy.
-images = [torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=memory_format) for x in images]
-labels = [torch.from_numpy(y).long() for y in labels]
+if len(PRESETS[args.preset][0]) == 1:
+    images = [torch.from_numpy(x) for x in images]
+    labels = [torch.from_numpy(y).float() if binary else torch.from_numpy(y).long() for y in labels]
+else:
+    images = [torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=memory_format) for x in images]
+    labels = [torch.from_numpy(y).long() for y in labels]
 x = torch.empty_like(images[0], memory_format=torch.preserve_format)
 
 

@@ -18,6 +18,7 @@ Examples:
   brisk train                            train a small network on the sample that comes with Brisk
   brisk evaluate runs/default            measure it on its test data
   brisk predict runs/default photo.png   ask it about pictures
+  brisk predict runs/reviews \"A text\"    ask a model about texts
   brisk new my-project                   start a project of your own: a commented brisk.yaml
   brisk train --resume runs/default      go on after a break
 
@@ -27,7 +28,7 @@ Exit codes: 0 good, 1 failed, 2 bad usage or bad input, 130 interrupted";
 const VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("BRISK_TARGET"), ", ", env!("BRISK_PROFILE"), ")");
 
-/// Deep learning in one fast binary: prepare data, train, evaluate and use image classifiers
+/// Deep learning in one fast binary: prepare data, train, evaluate and use models of images, texts and tables
 #[derive(Parser)]
 #[command(name = "brisk", version = VERSION, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {

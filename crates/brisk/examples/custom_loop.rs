@@ -50,7 +50,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for batch in loader.epoch(epoch) {
             let (batch, rate) = (batch?, Tensor::scalar(0.02));
             let key = Tensor::new([2], vec![1, step])?;
-            let inputs = [("x", &batch.images), ("y", &batch.labels), ("rate", &rate), ("key", &key)];
+            let mut inputs: Vec<_> = batch.tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
+            inputs.extend([("rate", &rate), ("key", &key)]);
             let values = program.run(&inputs, &mut state)?;
             if step % 40 == 0 {
                 println!(

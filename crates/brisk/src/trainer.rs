@@ -1,14 +1,17 @@
 //! Keras's verbs for Rust programs: fit, evaluate, predict.
 
-use brisk_data::{Loader, LoaderOptions, Part};
-use brisk_eval::{Predictor, Report};
+use brisk_data::{Batches, Loader, LoaderOptions, Part};
+use brisk_eval::{Evaluator, OutputReport, Outputs, Predictor, Report};
 use brisk_format::{SavedModel, save_model};
 use brisk_graph::{DType, Tensor};
-use brisk_nn::{Loss, Model, Optimizer, Scaling, Schedule, Task};
+use brisk_nn::{INPUT, Loss, Model, Optimizer, Scaling, Schedule, Task, X};
 use brisk_runtime::{Cpu, State};
 use brisk_train::{Fit, Flow, Hooks, Position, Progress};
 
 type Result<T, E = brisk_train::Error> = std::result::Result<T, E>;
+
+/// Values by name, in order.
+type Named<T> = Vec<(String, T)>;
 
 /// A model with its weights, and all that training it needs. Images are scaled from bytes to 0..1.
 ///
@@ -33,9 +36,14 @@ pub struct Trainer {
 impl Trainer {
     /// New weights, from seed 42, on all threads of the machine.
     pub fn new(model: Model, loss: Loss, optimizer: Optimizer) -> Result<Trainer> {
-        let seed = 42;
         let mut task = Task::new(model, loss);
-        (task.scaling, task.input_dtype) = (Scaling::bytes(), DType::U8);
+        task.model.set_stored(INPUT, DType::U8, Scaling::bytes())?;
+        Trainer::of_task(task, optimizer)
+    }
+
+    /// The same for any task: several inputs and outputs of any kind, rules for parameters.
+    pub fn of_task(task: Task, optimizer: Optimizer) -> Result<Trainer> {
+        let seed = 42;
         let state = task.init_state(&optimizer, seed)?;
         let schedule = Schedule::default();
         Ok(Trainer { task, optimizer, schedule, batch_size: 32, seed, state, device: Cpu::all_threads() })
@@ -54,6 +62,16 @@ impl Trainer {
         };
         let training = loader(train, true)?;
         let validation = validation.map(|part| loader(part, false)).transpose()?;
+        self.fit_batches(&training, validation.as_ref().map(|v| v as &dyn Batches), epochs)
+    }
+
+    /// [`Trainer::fit`] on batches of any kind: tensors by the names of the task's inputs and outputs.
+    pub fn fit_batches(
+        &mut self,
+        train: &dyn Batches,
+        validation: Option<&dyn Batches>,
+        epochs: usize,
+    ) -> Result<()> {
         let fit = Fit {
             device: &self.device,
             task: &self.task,
@@ -64,7 +82,7 @@ impl Trainer {
             seed: self.seed,
         };
         let mut screen = Screen(Progress::stderr(epochs));
-        fit.run(&training, validation.as_ref(), &mut self.state, &mut Position::default(), &mut screen)?;
+        fit.run(train, validation, &mut self.state, &mut Position::default(), &mut screen)?;
         Ok(())
     }
 
@@ -73,9 +91,23 @@ impl Trainer {
         Ok(brisk_train::evaluate(&self.device, &self.task, part, &mut self.state, 0)?.0)
     }
 
+    /// Loss and metrics, and a report of each output, on batches of any kind.
+    pub fn evaluate_batches(&mut self, data: &dyn Batches) -> Result<(Named<f64>, Named<OutputReport>)> {
+        let mut outputs = Outputs::new(&self.task, |_| Vec::new());
+        let mut evaluator = Evaluator::new(&self.device, &self.task);
+        let measured = evaluator.run(data, &mut self.state, |batch, said| outputs.update(batch, said))?;
+        Ok((measured, outputs.reports()))
+    }
+
+    /// What the model says to tensors by the names of the task's inputs: a tensor for each output.
+    pub fn predict_batch(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        Ok(Predictor::new(&self.device, &self.task).run(inputs, &mut self.state)?)
+    }
+
     /// What the model says to images, u8 `[n, height, width, channels]`: probabilities `[n, classes]`.
     pub fn predict(&mut self, images: &Tensor) -> Result<Tensor> {
-        Ok(Predictor::new(&self.device, &self.task).run(images, &mut self.state)?)
+        let mut said = Predictor::new(&self.device, &self.task).run(&[(X, images)], &mut self.state)?;
+        Ok(said.swap_remove(0))
     }
 
     /// Writes a model folder that `brisk predict` and [`brisk_format::load_model`] read.

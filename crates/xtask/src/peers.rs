@@ -14,7 +14,7 @@ use crate::venv;
 #[derive(Args)]
 pub struct Peers {
     /// What to train
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["cifar10-cnn", "resnet18-cifar", "lenet", "mlp"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["cifar10-cnn", "resnet18-cifar", "lenet", "mlp", "lstm-imdb"])]
     presets: Vec<Preset>,
     /// Which sides to run
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["brisk", "torch", "keras", "jax"])]
@@ -47,6 +47,9 @@ enum Preset {
     Resnet18Cifar,
     Lenet,
     Mlp,
+    LstmImdb,
+    Minilm,
+    BertBase,
 }
 
 impl Preset {
@@ -56,6 +59,8 @@ impl Preset {
             Preset::Resnet18Cifar => 8,
             Preset::Lenet => 800,
             Preset::Mlp => 4000,
+            Preset::LstmImdb => 150,
+            Preset::Minilm | Preset::BertBase => 4,
         }
     }
 }

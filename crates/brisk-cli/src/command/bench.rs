@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use brisk_graph::{DType, Tensor};
-use brisk_nn::optimizer::Sgd;
+use brisk_nn::optimizer::{AdamW, Sgd};
 use brisk_nn::zoo::{self, PRESETS};
-use brisk_nn::{KEY, Loss, Optimizer, Scaling, Task, X, Y};
+use brisk_nn::{INPUT, KEY, Loss, Optimizer, Rows, Scaling, Shapes, Task, Y};
 use brisk_runtime::{Cpu, Device, Options, Program, State};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -34,6 +34,9 @@ pub struct Bencher {
     /// The model
     #[arg(value_parser = PossibleValuesParser::new(PRESETS.iter().map(|p| p.name)))]
     preset: String,
+    /// Tokens of a text, for encoders of texts
+    #[arg(long, value_name = "L", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=512))]
+    seq_len: u32,
     /// Examples in a step
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch_size: u32,
@@ -55,6 +58,8 @@ pub struct Bencher {
 struct Figures {
     preset: String,
     batch_size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq_len: Option<usize>,
     threads: usize,
     dtype: &'static str,
     examples_per_second: f64,
@@ -77,35 +82,40 @@ impl Bench {
 
 impl Bencher {
     fn run(&self, training: bool) -> Result<ExitCode> {
-        let batch = self.batch_size as usize;
         let device = self.threads.device();
         let optimizer = optimizer(&self.preset);
         let task = task(&self.preset)?;
         let mut state = task.init_state(&optimizer, 42)?;
-        let graph = if training { task.train_graph(&optimizer, batch)? } else { task.predict_graph(batch)? };
+        let stock = self.stock(&task)?;
+        let shapes = Shapes::from(&stock[0][..]);
+        let graph =
+            if training { task.train_graph(&optimizer, shapes)? } else { task.predict_graph(shapes)? };
         let mut program = device.compile(&graph, &Options::default())?;
         if self.explain {
             eprintln!("{}", program.explain());
         }
-        let stock = stock(&task, batch)?;
         let mut number = 0;
         let mut step = |program: &mut dyn Program, state: &mut State| -> Result<f64> {
             let start = Instant::now();
-            let (images, labels) = &stock[number % BATCHES];
-            number += 1;
             // A fresh batch is copied, as a loader would hand it over.
-            let x = Tensor::new(images.shape().clone(), images.u8s()?.to_vec())?;
-            let mut inputs = vec![(X, &x)];
+            let copy = |(name, t): &(String, Tensor)| {
+                Ok((name.clone(), Tensor::new(t.shape().clone(), t.data().clone())?))
+            };
+            let batch = stock[number % BATCHES].iter().map(copy).collect::<Result<Vec<_>>>()?;
+            number += 1;
+            let mut inputs: Vec<_> =
+                batch.iter().filter(|b| training || b.0 != Y).map(|(name, t)| (name.as_str(), t)).collect();
             let key = Tensor::new([2], vec![42, number as i32])?;
             let scalars = optimizer.scalars(optimizer.learning_rate(), number as u64);
             if training {
-                inputs.extend([(Y, labels), (KEY, &key)]);
+                inputs.push((KEY, &key));
                 inputs.extend(scalars.iter().map(|(name, value)| (*name, value)));
             }
             program.run(&inputs, state)?;
             Ok(start.elapsed().as_secs_f64())
         };
-        let warmup = if self.preset.starts_with("resnet") { 2 } else { 20 };
+        let long = self.preset.starts_with("resnet") || zoo::is_text_encoder(&self.preset);
+        let warmup = if long { 2 } else { 20 };
         for _ in 0..warmup {
             step(program.as_mut(), &mut state)?;
         }
@@ -120,12 +130,56 @@ impl Bencher {
         self.print(&device, program.as_ref(), wall, median)
     }
 
+    /// Batches of noise, made beforehand.
+    fn stock(&self, task: &Task) -> Result<Vec<Vec<(String, Tensor)>>> {
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        let mut next = move |bound: u64| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed >> 32) % bound
+        };
+        let (batch, length) = (self.batch_size as usize, self.seq_len as usize);
+        let mut one = |_| {
+            let mut tensors = Vec::new();
+            for input in task.model.inputs() {
+                let sizes = input.shape.iter().map(|d| d.unwrap_or(length));
+                let rows = if input.rows == Rows::Tokens { batch * length } else { batch };
+                let shape: Vec<usize> = std::iter::once(rows).chain(sizes).collect();
+                let places = 0..shape.iter().product::<usize>();
+                let part = input.name.rsplit('.').next().unwrap_or_default();
+                let tensor = match (input.dtype, part) {
+                    (DType::U8, _) => {
+                        Tensor::new(shape, places.map(|_| next(256) as u8).collect::<Vec<_>>())?
+                    }
+                    (_, "segments") => {
+                        let starts = (0..batch).flat_map(|i| [(i * length) as i32, length as i32]);
+                        Tensor::new(shape, starts.collect::<Vec<_>>())?
+                    }
+                    (_, "positions") => {
+                        Tensor::new(shape, places.map(|i| (i % length) as i32).collect::<Vec<_>>())?
+                    }
+                    (_, "types") => Tensor::zeros(DType::I32, shape),
+                    // Words without padding: any of 1 to 19,999.
+                    _ => Tensor::new(shape, places.map(|_| next(19_999) as i32 + 1).collect::<Vec<_>>())?,
+                };
+                tensors.push((input.tensor().to_string(), tensor));
+            }
+            let classes = task.model.output_shape().last().max(2) as u64;
+            let labels: Vec<i32> = (0..batch).map(|_| next(classes) as i32).collect();
+            tensors.push((Y.to_string(), Tensor::new([batch], labels)?));
+            Ok(tensors)
+        };
+        (0..BATCHES).map(&mut one).collect()
+    }
+
     fn print(&self, device: &Cpu, program: &dyn Program, wall: f64, median: f64) -> Result<ExitCode> {
         let facts = program.facts();
         let round = |x: f64, digits: i32| (x * 10f64.powi(digits)).round() / 10f64.powi(digits);
         let figures = Figures {
             preset: self.preset.clone(),
             batch_size: self.batch_size as usize,
+            seq_len: zoo::is_text_encoder(&self.preset).then_some(self.seq_len as usize),
             threads: device.threads(),
             dtype: "f32",
             examples_per_second: round(f64::from(self.batch_size) * f64::from(self.steps) / wall, 1),
@@ -147,41 +201,38 @@ impl Bencher {
     }
 }
 
-/// The preset on images of bytes, trained on cross-entropy with nothing measured beside it, as its peers are.
+/// The preset trained on cross-entropy with nothing measured beside it, as its peers are: on images of bytes with ten classes,
+/// or on texts of two.
 fn task(preset: &str) -> Result<Task> {
+    let encoder = zoo::is_text_encoder(preset);
     let preset = zoo::preset(preset)?;
-    let model = (preset.build)(preset.input_shape.to_vec().into(), CLASSES)?;
+    if encoder {
+        let mut task = Task::new((preset.build)([].into(), 2)?, Loss::sparse_categorical_crossentropy());
+        task.outputs.iter_mut().for_each(|o| o.metrics.clear());
+        return Ok(task);
+    }
+    if preset.input_shape.len() == 1 {
+        let model = (preset.build)(preset.input_shape.to_vec().into(), 1)?;
+        let mut task = Task::new(model, Loss::binary_crossentropy());
+        task.outputs.iter_mut().for_each(|o| o.metrics.clear());
+        return Ok(task);
+    }
+    let mut model = (preset.build)(preset.input_shape.to_vec().into(), CLASSES)?;
+    model.set_stored(INPUT, DType::U8, Scaling::bytes())?;
     let mut task = Task::new(model, Loss::sparse_categorical_crossentropy());
-    task.metrics.clear();
-    task.scaling = Scaling::bytes();
-    task.input_dtype = DType::U8;
+    task.outputs.iter_mut().for_each(|o| o.metrics.clear());
     Ok(task)
 }
 
-/// Momentum for a ResNet, as the CIFAR papers use it; Adam for the rest.
+/// Momentum for a ResNet, as the CIFAR papers use it; AdamW for encoders of texts; Adam for the rest.
 fn optimizer(preset: &str) -> Optimizer {
     match preset.starts_with("resnet") {
         true => Optimizer::Sgd(Sgd { learning_rate: 0.1, momentum: 0.9, ..Sgd::default() }),
+        false if zoo::is_text_encoder(preset) => {
+            Optimizer::AdamW(AdamW { learning_rate: 5e-5, ..AdamW::default() })
+        }
         false => Optimizer::adam(1e-3),
     }
-}
-
-/// Batches of noise, made beforehand.
-fn stock(task: &Task, batch: usize) -> Result<Vec<(Tensor, Tensor)>> {
-    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
-    let mut next = move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
-    let shape = [&[batch], task.model.input_shape().dims()].concat();
-    let one = |_| {
-        let images: Vec<u8> = (0..shape.iter().product()).map(|_| (next() >> 32) as u8).collect();
-        let labels: Vec<i32> = (0..batch).map(|_| ((next() >> 32) % CLASSES as u64) as i32).collect();
-        Ok((Tensor::new(shape.clone(), images)?, Tensor::new([batch], labels)?))
-    };
-    (0..BATCHES).map(one).collect()
 }
 
 /// The most memory that this process has held, where the system tells.

@@ -2,22 +2,36 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use brisk_data::{Checks, OpenOptions, Part, SourceSpec, SplitSpec, open};
+use brisk_data::{
+    BatchSize, Checks, Encoder, OpenOptions, Part, Rows, SourceSpec, SplitSpec, TableLoader,
+    TableLoaderOptions, TableSpec, open, open_tables,
+};
+use brisk_train::evaluate_table;
 use clap::Args;
+use serde_json::{Map, Value, json};
 
 use super::Threads;
 use crate::exit::bad_input;
 use crate::printer::Printer;
-use crate::saved::Saved;
+use crate::saved::{Saved, Takes};
+
+/// Tokens in a batch of texts, and samples in one of other rows.
+const TOKENS: usize = 4096;
+const SAMPLES: usize = 128;
+const ALONE: &str = "a model alone does not know its data: say what to measure it on with --data SOURCE";
+const NOTHING: &str =
+    "the run has neither test nor validation data: say what to measure on with --data SOURCE";
 
 /// Measure a trained model: loss, accuracy, and a table of its classes
 #[derive(Args)]
 pub struct Evaluate {
     /// A run (runs/NAME) or a model folder
     run: PathBuf,
-    /// A known data set, a folder with a folder for each class, or a CSV file [default: the run's own test data]
+    /// A known data set, a folder with a folder for each class, a CSV file; or a table with the model's columns [default: the run's own
+    /// test data]
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
     #[command(flatten)]
@@ -30,6 +44,9 @@ pub struct Evaluate {
 impl Evaluate {
     pub fn run(self) -> Result<ExitCode> {
         let saved = Saved::open(&self.run)?;
+        if let Takes::Table { .. } = saved.takes {
+            return self.table(saved);
+        }
         let part = match &self.data {
             Some(source) => given(&saved, source)?,
             None => own(&saved)?,
@@ -40,11 +57,69 @@ impl Evaluate {
         Printer::new(self.json).data(&report)?;
         Ok(ExitCode::SUCCESS)
     }
+
+    fn table(&self, saved: Saved) -> Result<ExitCode> {
+        let rows = match &self.data {
+            Some(path) => open_tables(&TableSpec::at(path))?.for_evaluation().clone(),
+            None => own_rows(&saved)?,
+        };
+        let (model, features, layouts) = saved.into_readable()?;
+        if features.targets.is_empty() {
+            return Err(bad_input(format!(
+                "{}: this model has no output that rows could be compared with",
+                self.run.display()
+            )));
+        }
+        let (task, features) = (model.task(), Arc::new(features));
+        let batch = match features.texts().next() {
+            Some(_) => BatchSize::Tokens(TOKENS),
+            None => BatchSize::Samples(SAMPLES),
+        };
+        let options = TableLoaderOptions { batch, shuffle: false, layouts, ..TableLoaderOptions::default() };
+        let loader = TableLoader::new(Encoder::new(features.clone(), rows, true)?, options)?;
+        loader.notes()?.messages().iter().for_each(|message| eprintln!("warning: {message}"));
+        let device = self.threads.device();
+        let measured = evaluate_table(&device, &task, &features, &loader, &mut model.state.clone())?;
+        let printer = Printer::new(self.json);
+        if let Some(report) = &measured.report {
+            printer.data(report)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let values: Map<String, Value> =
+            measured.values.iter().map(|(n, v)| (n.clone(), (*v).into())).collect();
+        if self.json {
+            let outputs: Map<String, Value> =
+                measured.outputs.iter().map(|(n, o)| (n.clone(), json!(o))).collect();
+            printer.json(&json!({"values": values, "outputs": outputs}))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        for (name, value) in &measured.values {
+            printer.line(format!("{name:<24} {value:.4}"))?;
+        }
+        for (name, output) in &measured.outputs {
+            printer.line(format!("\n{name}\n{output}"))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The rows that a run was tested on, or else validated on.
+fn own_rows(saved: &Saved) -> Result<Rows> {
+    let Some(project) = saved.project()? else { return Err(bad_input(ALONE)) };
+    let (set, _) = project.open_table()?;
+    match (set.test, set.validation) {
+        (Some(test), _) => Ok(test),
+        (None, Some(validation)) => {
+            eprintln!("There are no test data: measuring on the validation data.");
+            Ok(validation)
+        }
+        (None, None) => Err(bad_input(NOTHING)),
+    }
 }
 
 /// The test part of any source, its classes matched by name to the model's.
 fn given(saved: &Saved, source: &str) -> Result<Part> {
-    let image = saved.image;
+    let image = saved.image()?;
     let options = OpenOptions {
         size: Some([image.height, image.width]),
         channels: Some(image.channels),
@@ -59,12 +134,10 @@ fn given(saved: &Saved, source: &str) -> Result<Part> {
 /// What the run was tested on, or else validated on.
 fn own(saved: &Saved) -> Result<Part> {
     let Some(project) = saved.project()? else {
-        return Err(bad_input(
-            "a model alone does not know its data: say what to measure it on with --data SOURCE",
-        ));
+        return Err(bad_input(ALONE));
     };
     let (size, channels) = project.image();
-    let data = open(&project.data.source, &OpenOptions { size, channels, checks: Checks::Training })?;
+    let data = open(project.source()?, &OpenOptions { size, channels, checks: Checks::Training })?;
     let spec = SplitSpec {
         validation: project.data.validation_split,
         test: project.data.test_split,
@@ -78,10 +151,8 @@ fn own(saved: &Saved) -> Result<Part> {
             validation
         }
         (None, None) => {
-            return Err(bad_input(
-                "the run has neither test nor validation data: say what to measure on with --data SOURCE",
-            ));
+            return Err(bad_input(NOTHING));
         }
     };
-    Ok(part.with_image_spec(saved.image)?.with_classes(&saved.labels())?)
+    Ok(part.with_image_spec(saved.image()?)?.with_classes(&saved.labels())?)
 }

@@ -5,6 +5,8 @@ mod completions;
 mod data;
 mod doctor;
 mod evaluate;
+mod export;
+mod import;
 mod new;
 mod predict;
 mod schema;
@@ -23,6 +25,8 @@ pub enum Command {
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
     Summary(summary::Summary),
+    Import(import::Import),
+    Export(export::Export),
     #[command(subcommand)]
     Data(data::Data),
     #[command(subcommand)]
@@ -41,6 +45,8 @@ impl Command {
             Command::Evaluate(c) => c.run(),
             Command::Predict(c) => c.run(),
             Command::Summary(c) => c.run(),
+            Command::Import(c) => c.run(),
+            Command::Export(c) => c.run(),
             Command::Data(c) => c.run(),
             Command::Bench(c) => c.run(),
             Command::Doctor(c) => c.run(),

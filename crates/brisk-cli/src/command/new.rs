@@ -138,7 +138,7 @@ mod tests {
                 let new = New { dir: "x".into(), preset: preset.map(Into::into), data: data.map(Into::into) };
                 let project = Project::parse(&new.yaml(), "brisk.yaml").unwrap();
                 assert_eq!(project.model.preset.as_deref(), preset);
-                assert_eq!(project.data.source.to_string(), data.unwrap_or("fashion-mnist-sample"));
+                assert_eq!(project.source_name(), data.unwrap_or("fashion-mnist-sample"));
             }
         }
     }

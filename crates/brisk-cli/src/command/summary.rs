@@ -67,6 +67,7 @@ impl Summary {
 /// The model of a project. The data are opened only if the model depends on them.
 fn of_project(project: &Project) -> Result<Model> {
     match (project.image(), &project.model.layers) {
+        _ if project.is_table() => Ok(project.prepare()?.task.model),
         ((Some([height, width]), Some(channels)), Some(_)) => {
             Ok(project.model([height, width, channels], CLASSES)?)
         }
@@ -78,7 +79,8 @@ fn data(model: &Model) -> Result<serde_json::Value> {
     let specs = model.param_specs()?;
     let of = |name: &str, trainable: bool| -> usize {
         let own = specs.iter().filter(|s| s.trainable == trainable);
-        let own = own.filter(|s| name.is_empty() || s.name.rsplit_once('.').is_some_and(|n| n.0 == name));
+        let own =
+            own.filter(|s| name.is_empty() || s.name.strip_prefix(name).is_some_and(|n| n.starts_with('.')));
         own.map(|s| s.shape.elements()).sum()
     };
     let layers: Vec<_> = model
@@ -88,7 +90,7 @@ fn data(model: &Model) -> Result<serde_json::Value> {
             json!({
                 "name": l.name,
                 "type": l.layer.kind(),
-                "output_shape": l.output.dims(),
+                "output_shape": l.output,
                 "parameters": of(&l.name, true) + of(&l.name, false),
             })
         })

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use anyhow::Result;
 use brisk_eval::Report;
 use brisk_runtime::Device;
-use brisk_train::{DEFAULT_PROJECT, Outcome, Progress, Project, Run, new_run_dir};
+use brisk_train::{DEFAULT_PROJECT, Outcome, PreparedData, Progress, Project, Run, new_run_dir};
 use clap::Args;
 use serde::Serialize;
 
@@ -126,7 +126,7 @@ impl Train {
             })?);
         }
         if let Some(report) = report {
-            let part = if run.prepared().splits.test.is_some() { "Test" } else { "Validation" };
+            let part = if run.prepared().data.counts()[2] > 0 { "Test" } else { "Validation" };
             let (loss, accuracy) = (report.loss, report.accuracy);
             let samples = thousands(report.samples as usize);
             printer
@@ -134,7 +134,7 @@ impl Train {
         }
         printer.line(format!(
             "The run is in {dir}, the model in {dir}/model.\n\nNext:\n{}",
-            next_commands(run.dir())
+            next_commands(run)
         ))?;
         Ok(())
     }
@@ -153,7 +153,15 @@ fn name(file: &Path) -> String {
 }
 
 /// What to do with a trained model.
-fn next_commands(run: &Path) -> String {
+fn next_commands(run: &Run) -> String {
+    let (ask, about) = match &run.prepared().data {
+        PreparedData::Images(_) => ("FILE...", "ask the model about pictures"),
+        PreparedData::Table(table) if table.features.inputs.values().all(|f| f.as_text().is_some()) => {
+            ("TEXT...", "ask the model about texts")
+        }
+        PreparedData::Table(_) => ("--file TABLE", "ask the model about rows"),
+    };
+    let run = run.dir();
     let at = shell(&run.display().to_string());
     let runs = run
         .parent()
@@ -162,7 +170,7 @@ fn next_commands(run: &Path) -> String {
     let open = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let commands = [
         (format!("brisk evaluate {at}"), "loss, accuracy, and a table of the classes"),
-        (format!("brisk predict {at} FILE..."), "ask the model about pictures"),
+        (format!("brisk predict {at} {ask}"), about),
         (format!("{open} {at}/report.html"), "curves, confusion matrix, mistakes"),
         (format!("tensorboard --logdir {runs}"), "the curves in TensorBoard"),
     ];
@@ -175,22 +183,42 @@ fn next_commands(run: &Path) -> String {
 /// What is about to happen.
 fn announce(run: &Run, device: &dyn Device) -> Result<()> {
     let (prepared, project) = (run.prepared(), run.project());
-    let splits = &prepared.splits;
-    let count = |name: &str, n: usize| format!("{} {name}", thousands(n));
-    let mut parts = vec![count("training", splits.train.len())];
-    parts.extend(splits.validation.as_ref().map(|p| count("validation", p.len())));
-    parts.extend(splits.test.as_ref().map(|p| count("test", p.len())));
-    eprintln!("Data    {}: {} images", project.data.source, parts.join(", "));
-    let (image, classes) = (prepared.preprocessing.image, prepared.dataset.classes().len());
+    let [training, validation, test] = prepared.data.counts();
+    let counts = [("training", training), ("validation", validation), ("test", test)];
+    let parts: Vec<_> =
+        counts.iter().filter(|c| c.1 > 0).map(|(name, n)| format!("{} {name}", thousands(*n))).collect();
+    let (kind, shape) = match &prepared.data {
+        PreparedData::Images(images) => (
+            "images",
+            format!("{} to {} classes", images.preprocessing.image, images.dataset.classes().len()),
+        ),
+        PreparedData::Table(table) => {
+            let names = |names: Vec<&String>| names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+            let inputs = table.features.inputs.keys().collect();
+            let outputs: Vec<&String> = table.features.targets.keys().collect();
+            let outputs = if outputs.is_empty() { "embeddings".into() } else { names(outputs) };
+            ("rows", format!("{} to {outputs}", names(inputs)))
+        }
+    };
+    eprintln!("Data    {}: {} {kind}", project.source_name(), parts.join(", "));
     let model = &prepared.task.model;
     let parameters = model.param_specs()?.iter().map(|p| p.shape.elements()).sum();
+    let batches = match project.train.batch_tokens {
+        Some(tokens) => format!("batches of {tokens} tokens"),
+        None => format!("batches of {}", project.train.batch_size),
+    };
     eprintln!(
-        "Model   {image} to {classes} classes in {} layers, {} parameters; {}, batches of {}",
+        "Model   {shape} in {} layers, {} parameters; {}, {batches}",
         model.layers().len(),
         thousands(parameters),
         project.train.optimizer.name(),
-        project.train.batch_size
     );
+    if let PreparedData::Table(table) = &prepared.data {
+        if let Some(report) = &table.loaded {
+            eprintln!("        {} tensors from {}", report.loaded.len(), project.pretrained_name());
+        }
+        table.remarks(&run.notes()?).iter().for_each(|remark| eprintln!("        {remark}"));
+    }
     let from = match (run.position().epoch, run.position().step) {
         (0, 0) => String::new(),
         (epoch, 0) => format!(", going on after epoch {epoch}"),

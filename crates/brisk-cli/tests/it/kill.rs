@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, tiny};
+use crate::support::{LSTM, Place, golden, of_reviews, reviews, tiny};
 
 /// Rounds, unless `BRISK_KILL_ROUNDS` says otherwise.
 const ROUNDS: u32 = 3;
@@ -10,13 +10,38 @@ const ROUNDS: u32 = 3;
 #[test]
 fn a_killed_run_resumes_to_the_same_bits() {
     let place = Place::new();
-    place.write("tiny.yaml", tiny("idx", ", checkpoint_steps: 4").replace("epochs: 2", "epochs: 8"));
+    resumes(&place, &tiny("idx", ", checkpoint_steps: 4").replace("epochs: 2", "epochs: 8"));
+}
+
+#[test]
+fn so_does_one_of_texts() {
+    let place = Place::empty();
+    place.write("reviews.csv", reviews(60));
+    let pretrained = format!("{{pretrained: {:?}}}", golden("bert"));
+    for model in [LSTM, &pretrained] {
+        let more = ", checkpoint_steps: 4, batch_tokens: 40";
+        let project = of_reviews(model, more).replace("epochs: 1", "epochs: 8");
+        resumes(&place, &project);
+        std::fs::remove_dir_all(place.at("whole")).unwrap();
+        for round in 0..rounds() {
+            std::fs::remove_dir_all(place.at(&format!("killed{round}"))).unwrap();
+        }
+    }
+}
+
+fn rounds() -> u32 {
+    std::env::var("BRISK_KILL_ROUNDS").map_or(ROUNDS, |n| n.parse().unwrap())
+}
+
+/// A project of 8 epochs, killed now and then.
+#[track_caller]
+fn resumes(place: &Place, project: &str) {
+    place.write("tiny.yaml", project);
     let start = Instant::now();
     place.train("whole", &[]);
     let whole = start.elapsed();
     let wanted = place.read("whole/model/model.safetensors");
-    let rounds = std::env::var("BRISK_KILL_ROUNDS").map_or(ROUNDS, |n| n.parse().unwrap());
-    for round in 0..rounds {
+    for round in 0..rounds() {
         let run = format!("killed{round}");
         let (mut kills, mut done) = (0, false);
         while !done {

@@ -3,7 +3,11 @@
 mod bad_data;
 mod bad_projects;
 mod damage;
+mod examples;
+mod huggingface;
 mod kill;
 mod path;
 mod support;
+mod tables;
+mod texts;
 mod tools;

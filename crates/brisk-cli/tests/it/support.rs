@@ -1,8 +1,9 @@
 //! A place with tiny data, and the program in it.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use image::GrayImage;
 use tempfile::TempDir;
@@ -66,6 +67,16 @@ impl Place {
 
     pub fn brisk(&self, args: &[&str]) -> Done {
         Done::of(self.command(args).output().unwrap())
+    }
+
+    /// With something on stdin.
+    pub fn brisk_with(&self, args: &[&str], stdin: impl AsRef<[u8]>) -> Done {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A program that has seen enough closes its end.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_ref());
+        Done::of(child.wait_with_output().unwrap())
     }
 
     /// Through a shell, which may limit something first.
@@ -153,6 +164,45 @@ model:
 train: {{optimizer: {{adam: {{learning_rate: 0.01}}}}, batch_size: 8, epochs: 2{train}}}
 "
     )
+}
+
+/// Reviews in Chinese and English with their labels, as CSV.
+pub fn reviews(n: usize) -> String {
+    const TEXTS: [(&str, &str); 6] = [
+        ("这部电影很好看", "good"),
+        ("the film was not good", "bad"),
+        ("我不看这部电影", "bad"),
+        ("\"good, very good\"", "good"),
+        ("very bad film", "bad"),
+        ("你是很好的", "good"),
+    ];
+    let row = |i: usize| {
+        let (text, label) = TEXTS[i % TEXTS.len()];
+        let end = "很".repeat(i / TEXTS.len() % 4);
+        format!("{},{label}\n", if text.ends_with('"') { text.to_string() } else { format!("{text}{end}") })
+    };
+    std::iter::once("text,label\n".to_string()).chain((0..n).map(row)).collect()
+}
+
+/// A project over `reviews.csv` that takes a moment.
+pub fn of_reviews(model: &str, train: &str) -> String {
+    format!(
+        "inputs: {{text: {{type: text}}}}
+outputs: {{label: {{type: category}}}}
+data: {{table: {{path: reviews.csv}}, validation_split: 0.2, test_split: 0.2}}
+model: {model}
+train: {{optimizer: {{adam: {{learning_rate: 0.01}}}}, batch_size: 4, epochs: 1{train}}}
+"
+    )
+}
+
+/// Layers for texts of characters.
+pub const LSTM: &str = "{layers: [{Embedding: {output_dim: 8, mask_zero: true}}, {LSTM: {units: 8}}, {Dropout: {rate: 0.1}}, {Dense: {units: 2}}]}";
+
+/// A Hugging Face folder of the goldens.
+pub fn golden(name: &str) -> String {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../brisk-testkit/goldens/huggingface");
+    goldens.join(name).display().to_string()
 }
 
 /// A bright bar on the left, in the middle, or on the right, with some noise.
