@@ -195,6 +195,10 @@ fn main() {
     let transposed = |rows: usize| (1, rows);
     let products = [
         ("large", 512, 512, 512, row_major(512), row_major(512)),
+        ("to 4 times as many, 512 tokens", 512, 1536, 384, row_major(384), row_major(1536)),
+        ("back, 512 tokens", 512, 384, 1536, row_major(1536), row_major(384)),
+        ("input gradient, 512 tokens", 512, 768, 768, row_major(768), transposed(768)),
+        ("weight gradient, 1024 tokens", 768, 768, 1024, transposed(768), row_major(768)),
         ("dense to 10", 32, 10, 1600, row_major(1600), row_major(10)),
         ("dense to 10, one image", 1, 10, 1600, row_major(1600), row_major(10)),
         ("dense to 10, weight gradient", 1600, 10, 32, transposed(1600), row_major(10)),
@@ -210,7 +214,9 @@ fn main() {
         ("16 columns, transposed", 512, 16, 512, row_major(512), transposed(512)),
         ("k = 4", 512, 512, 4, row_major(4), row_major(512)),
         ("k = 16", 512, 512, 16, row_major(16), row_major(512)),
-        ("attention scores, 64 x 64 x 32", 64, 64, 32, row_major(32), transposed(32)),
+        ("attention scores", 64, 128, 32, row_major(384), transposed(384)),
+        ("attention values", 64, 32, 128, row_major(128), row_major(384)),
+        ("attention, gradient by values", 128, 32, 64, transposed(128), row_major(384)),
     ];
     for (name, m, n, k, a, b) in products {
         let mut c = vec![0.0; m * n];

@@ -65,10 +65,22 @@ fn binary(op: Binary, a: f32, b: f32) -> f32 {
     }
 }
 
+/// What an element of an operand must be, and how far from that rounding may lead.
+#[derive(Clone, Copy)]
+struct Want {
+    value: f32,
+    bound: f32,
+}
+
 /// Element by element, straight from the documentation.
-fn naive(insts: &[Inst], operands: &[Operand], dims: &[usize], data: &[Vec<f32>]) -> Vec<Vec<f32>> {
+///
+/// A sum of `n` terms may be off by some `√n` roundings of the sum of their magnitudes; more than that where the terms are
+/// alike, since all then round to the same side. The bound leaves room for it, and none for a term left out.
+fn naive(insts: &[Inst], operands: &[Operand], dims: &[usize], data: &[Vec<f32>]) -> Vec<Vec<Want>> {
     let cols = dims.last().copied().unwrap_or(1);
-    let mut out = data.to_vec();
+    let want = |&value: &f32| Want { value, bound: 1e-5 + 1e-5 * value.abs() };
+    let mut out: Vec<Vec<Want>> = data.iter().map(|v| v.iter().map(want).collect()).collect();
+    let mut magnitudes: Vec<Vec<(f64, u32)>> = data.iter().map(|v| vec![(0.0, 0); v.len()]).collect();
     let mut sums: Vec<Vec<f64>> = data.iter().map(|v| v.iter().map(|x| f64::from(*x)).collect()).collect();
     for i in 0..dims.iter().product() {
         let at = |o: u16| match operands[o as usize].access {
@@ -100,11 +112,19 @@ fn naive(insts: &[Inst], operands: &[Operand], dims: &[usize], data: &[Vec<f32>]
                 Inst::Select { cond, a, b, dst } => {
                     regs[dst as usize] = regs[if regs[cond as usize] != 0.0 { a } else { b } as usize];
                 }
-                Inst::Store { src, operand } => out[operand as usize][at(operand)] = regs[src as usize],
+                Inst::Store { src, operand } => {
+                    out[operand as usize][at(operand)] = want(&regs[src as usize])
+                }
                 Inst::SumColumns { src, operand } | Inst::SumAll { src, operand } => {
-                    let sum = &mut sums[operand as usize][at(operand)];
-                    *sum += f64::from(regs[src as usize]);
-                    out[operand as usize][at(operand)] = *sum as f32;
+                    let (at, term) = (at(operand), f64::from(regs[src as usize]));
+                    let sum = &mut sums[operand as usize][at];
+                    let (magnitude, n) = &mut magnitudes[operand as usize][at];
+                    *sum += term;
+                    *magnitude += term.abs();
+                    *n += 1;
+                    let roundings = 16.0 * f64::from(*n).sqrt() * f64::from(f32::EPSILON / 2.0);
+                    let bound = roundings * *magnitude + 1e-6 * f64::from(*n) + 1e-4;
+                    out[operand as usize][at] = Want { value: *sum as f32, bound: bound as f32 };
                 }
             }
         }
@@ -143,10 +163,8 @@ fn verify(insts: &[Inst], operands: &[Operand], dims: &[usize], pieces: usize) {
             unsafe { program.run_at(level, dims, &buffers, range) };
         }
         for (o, (got, want)) in got.iter().zip(&want).enumerate() {
-            let sum = !matches!(operands[o].access, Access::Contiguous | Access::Strided(_));
-            for (i, (g, w)) in got.iter().zip(want).enumerate() {
-                let bound = if sum { 5e-6 * total as f32 + 1e-4 } else { 1e-5 + 1e-5 * w.abs() };
-                let same = g == w || (g.is_nan() && w.is_nan()) || (g - w).abs() <= bound;
+            for (i, (g, &Want { value: w, bound })) in got.iter().zip(want).enumerate() {
+                let same = *g == w || (g.is_nan() && w.is_nan()) || (g - w).abs() <= bound;
                 assert!(same, "{level:?} operand {o}[{i}]: {g}, not {w}\n{insts:?}\n{dims:?} {operands:?}");
             }
         }

@@ -1,0 +1,369 @@
+//! The product of large operands: `b` as panels of columns, six rows of `c` by one panel in registers.
+//!
+//! A panel holds as many columns as registers allow (four vectors of AVX-512, two of AVX2), its rows one after another,
+//! so that the innermost loop walks through it in one stream; `a` is read where it lies if its rows are contiguous, and
+//! packed if not. Each element of `c` is added up in the order of `k`, by stretches of at most [`DEPTH`], so that the bits
+//! depend neither on how rows and columns are cut nor on who packed `b`.
+
+use std::cell::RefCell;
+
+use pulp::{Simd, WithSimd};
+
+use crate::simd::Level;
+
+/// Rows of `c` in registers.
+const ROWS: usize = 6;
+/// Terms that are added up in registers before they go to `c`: as many rows of a panel fit in the second-level cache
+/// beside the rows of `a`.
+const DEPTH: usize = 512;
+/// Rows of `a` that are packed at a time.
+const HEIGHT: usize = 768;
+
+/// Columns in the widest panel.
+const EDGE: usize = 64;
+
+/// Vectors in a panel: with six rows, as many as there are registers for.
+const fn vectors(lanes: usize) -> usize {
+    match lanes {
+        16 => 4,
+        8 => 2,
+        // No vectors of our own: so many that the compiler makes some.
+        _ => 8,
+    }
+}
+
+/// Columns in a panel.
+pub fn width(level: Level) -> usize {
+    level.lanes() * vectors(level.lanes())
+}
+
+/// Length of the stretches that `k` is cut into.
+pub fn depth(k: usize) -> usize {
+    k.div_ceil(k.div_ceil(DEPTH).max(1)).max(1)
+}
+
+/// The second operand.
+#[derive(Clone, Copy)]
+pub enum B<'a> {
+    /// Where it lies, with its strides.
+    Strided(&'a [f32], (usize, usize)),
+    /// Packed by [`Pack`].
+    Packed(&'a [f32]),
+}
+
+/// `c (+)= a b`; see [`super::matmul_into`].
+pub struct Product<'a> {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: &'a [f32],
+    pub a_strides: (usize, usize),
+    pub b: B<'a>,
+    /// `m` rows of `n` that may be written.
+    pub c: *mut f32,
+    pub c_row_stride: usize,
+    pub accumulate: bool,
+}
+
+thread_local! {
+    /// Memory for packing: each thread's own, kept from one product to the next.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        // Taken out and put back: inside a closure, loops lose their vectors.
+        let mut scratch = SCRATCH.take();
+        match S::F32_LANES {
+            16 => self.run::<S, 4>(s, &mut scratch),
+            8 => self.run::<S, 2>(s, &mut scratch),
+            _ => self.run::<S, 8>(s, &mut scratch),
+        }
+        SCRATCH.set(scratch);
+    }
+}
+
+impl Product<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const V: usize>(&self, s: S, scratch: &mut Vec<f32>) {
+        let (m, n, k) = (self.m, self.n, self.k);
+        let (depth, width) = (depth(k), S::F32_LANES * V);
+        let in_place = self.a_strides.1 == 1;
+        let height = if in_place { m } else { HEIGHT.min(m) };
+        let panel_room = if let B::Strided(..) = self.b { depth * width } else { 0 };
+        let room = panel_room + if in_place { 0 } else { height * depth };
+        if scratch.len() < room {
+            scratch.resize(room, 0.0);
+        }
+        let (panel_scratch, a_scratch) = scratch.split_at_mut(panel_room);
+        for top in (0..m).step_by(height.max(1)) {
+            let rows = height.min(m - top);
+            for from in (0..k).step_by(depth) {
+                let terms = depth.min(k - from);
+                let accumulate = self.accumulate || from > 0;
+                let a = match in_place {
+                    true => Rows::InPlace(&self.a[top * self.a_strides.0 + from..], self.a_strides.0),
+                    false => {
+                        let a = &self.a[top * self.a_strides.0 + from * self.a_strides.1..];
+                        pack_rows(rows, terms, a, self.a_strides, a_scratch);
+                        Rows::Packed(a_scratch)
+                    }
+                };
+                for first in (0..n).step_by(width) {
+                    let columns = width.min(n - first);
+                    let panel = match self.b {
+                        B::Packed(panels) => &panels[first * k + from * width..][..terms * width],
+                        B::Strided(b, strides) => {
+                            let b = &b[from * strides.0 + first * strides.1..];
+                            pack_panel(terms, columns, width, b, strides, panel_scratch);
+                            &panel_scratch[..terms * width]
+                        }
+                    };
+                    // SAFETY: rows from `top` on and columns from `first` on lie in c.
+                    let c = unsafe { self.c.add(top * self.c_row_stride + first) };
+                    let block = Block { terms, panel, width, c, row: self.c_row_stride, columns, accumulate };
+                    block.all::<S, V>(s, rows, &a);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of `a`, a stretch of their columns.
+enum Rows<'a> {
+    /// Each contiguous, so far apart.
+    InPlace(&'a [f32], usize),
+    /// In groups of [`ROWS`], then 4, 2 and 1: the group's first column, its second, ...
+    Packed(&'a [f32]),
+}
+
+/// A panel's part of `c`.
+struct Block<'a> {
+    terms: usize,
+    panel: &'a [f32],
+    width: usize,
+    c: *mut f32,
+    row: usize,
+    columns: usize,
+    accumulate: bool,
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn all<S: Simd, const V: usize>(&self, s: S, rows: usize, a: &Rows<'_>) {
+        let lanes = S::F32_LANES;
+        // A panel's last vectors may be empty: fewer of them are computed.
+        match self.columns.div_ceil(lanes) {
+            1 => self.some::<S, 1>(s, rows, a),
+            2 if V > 2 => self.some::<S, 2>(s, rows, a),
+            3 | 4 if V > 4 => self.some::<S, 4>(s, rows, a),
+            _ => self.some::<S, V>(s, rows, a),
+        }
+    }
+
+    #[inline(always)]
+    fn some<S: Simd, const V: usize>(&self, s: S, rows: usize, a: &Rows<'_>) {
+        let mut i = 0;
+        while i < rows {
+            let count = group(rows - i);
+            let (a, row, column) = match *a {
+                Rows::InPlace(a, stride) => (&a[i * stride..], stride, 1),
+                Rows::Packed(a) => (&a[i * self.terms..], 1, count),
+            };
+            // The last element that a group reads.
+            assert!((count - 1) * row + (self.terms - 1) * column < a.len(), "matmul: a is too short");
+            match count {
+                ROWS => self.block::<S, ROWS, V>(s, i, a, row, column),
+                4 => self.block::<S, 4, V>(s, i, a, row, column),
+                2 => self.block::<S, 2, V>(s, i, a, row, column),
+                _ => self.block::<S, 1, V>(s, i, a, row, column),
+            }
+            i += count;
+        }
+    }
+
+    /// `R` rows from row `i` on.
+    #[inline(always)]
+    fn block<S: Simd, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        i: usize,
+        a: &[f32],
+        row: usize,
+        column: usize,
+    ) {
+        let lanes = S::F32_LANES;
+        debug_assert!(V * lanes <= self.width && self.panel.len() == self.terms * self.width);
+        let mut sums = [[s.splat_f32s(0.0); V]; R];
+        let (mut b, mut a) = (self.panel.as_ptr(), a.as_ptr());
+        for _ in 0..self.terms {
+            // SAFETY: the panel has `terms` rows of `width`, of which `V` vectors are read; `some` has checked the last
+            // element of `a` that is read here. The pointers end at most one step past what they walk through.
+            unsafe {
+                let mut columns = [s.splat_f32s(0.0); V];
+                for v in 0..V {
+                    columns[v] = b.add(v * lanes).cast::<S::f32s>().read_unaligned();
+                }
+                for r in 0..R {
+                    let x = s.splat_f32s(*a.add(r * row));
+                    for v in 0..V {
+                        sums[r][v] = s.mul_add_e_f32s(x, columns[v], sums[r][v]);
+                    }
+                }
+                b = b.add(self.width);
+                a = a.wrapping_add(column);
+            }
+        }
+        // The loops over registers are so plain that they are unrolled whole: otherwise the sums would live in memory.
+        let whole = V * lanes <= self.columns;
+        let mut edge = [0.0; ROWS * EDGE];
+        let (to, stride) = match whole {
+            // SAFETY: row `i` is one of this part of c.
+            true => (unsafe { self.c.add(i * self.row) }, self.row),
+            false => (edge.as_mut_ptr(), EDGE),
+        };
+        for r in 0..R {
+            for v in 0..V {
+                // SAFETY: either `V` vectors of row `i + r` of c, which may be written, or of row `r` of `edge`.
+                unsafe {
+                    let at = to.add(r * stride + v * lanes).cast::<S::f32s>();
+                    let sum = match self.accumulate {
+                        true => s.add_f32s(sums[r][v], at.read_unaligned()),
+                        false => sums[r][v],
+                    };
+                    at.write_unaligned(sum);
+                }
+            }
+        }
+        if !whole {
+            for (r, sums) in edge.chunks_exact(EDGE).enumerate().take(R) {
+                // SAFETY: `columns` of row `i + r` of this part of c may be written.
+                let c =
+                    unsafe { std::slice::from_raw_parts_mut(self.c.add((i + r) * self.row), self.columns) };
+                match self.accumulate {
+                    true => c.iter_mut().zip(sums).for_each(|(c, sum)| *c += sum),
+                    false => c.copy_from_slice(&sums[..self.columns]),
+                }
+            }
+        }
+    }
+}
+
+/// How many of the rows that are left are computed at once.
+#[inline(always)]
+fn group(left: usize) -> usize {
+    match left {
+        ROWS.. => ROWS,
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
+    }
+}
+
+/// Rows of `a` as [`Rows::Packed`].
+#[inline(always)]
+fn pack_rows(rows: usize, terms: usize, a: &[f32], (row, column): (usize, usize), into: &mut [f32]) {
+    // A few columns of all rows at a time: each is contiguous where `a` is transposed.
+    const FEW: usize = 32;
+    for p in (0..terms).step_by(FEW) {
+        let few = FEW.min(terms - p);
+        let mut i = 0;
+        while i < rows {
+            let count = group(rows - i);
+            let into = &mut into[i * terms + p * count..][..few * count];
+            if count == ROWS && row == 1 {
+                for (q, into) in into.chunks_exact_mut(ROWS).enumerate() {
+                    into.copy_from_slice(&a[(p + q) * column + i..][..ROWS]);
+                }
+            } else {
+                for (q, into) in into.chunks_exact_mut(count).enumerate() {
+                    for r in 0..count {
+                        into[r] = a[(i + r) * row + (p + q) * column];
+                    }
+                }
+            }
+            i += count;
+        }
+    }
+}
+
+/// A few columns of `b` as a panel, filled up with zeros.
+#[inline(always)]
+fn pack_panel(
+    terms: usize,
+    columns: usize,
+    width: usize,
+    b: &[f32],
+    (row, column): (usize, usize),
+    into: &mut [f32],
+) {
+    let into = &mut into[..terms * width];
+    if column == 1 {
+        for (p, into) in into.chunks_exact_mut(width).enumerate() {
+            into[..columns].copy_from_slice(&b[p * row..][..columns]);
+            into[columns..].fill(0.0);
+        }
+        return;
+    }
+    // Blocks of a cache line by a cache line: both sides walk through whole lines.
+    const LINE: usize = 16;
+    for j in (0..width).step_by(LINE) {
+        let count = LINE.min(width - j);
+        let given = columns.saturating_sub(j).min(count);
+        for p in (0..terms).step_by(LINE) {
+            let few = LINE.min(terms - p);
+            if given == LINE && few == LINE && row == 1 {
+                let mut lines = [[0.0; LINE]; LINE];
+                for (i, line) in lines.iter_mut().enumerate() {
+                    line.copy_from_slice(&b[(j + i) * column + p..][..LINE]);
+                }
+                for q in 0..LINE {
+                    let into: &mut [f32] = &mut into[(p + q) * width + j..][..LINE];
+                    for i in 0..LINE {
+                        into[i] = lines[i][q];
+                    }
+                }
+            } else {
+                for q in p..p + few {
+                    let into = &mut into[q * width + j..][..count];
+                    for i in 0..given {
+                        into[i] = b[q * row + (j + i) * column];
+                    }
+                    into[given..].fill(0.0);
+                }
+            }
+        }
+    }
+}
+
+/// How many f32 the packed form of a `[k, n]` matrix takes.
+pub fn packed_len(level: Level, k: usize, n: usize) -> usize {
+    k * n.next_multiple_of(width(level))
+}
+
+/// Packs panels `from..` of a `[k, n]` matrix, as many as `into` has room for.
+pub struct Pack<'a> {
+    pub k: usize,
+    pub n: usize,
+    pub b: &'a [f32],
+    pub strides: (usize, usize),
+    pub from: usize,
+    pub into: &'a mut [f32],
+}
+
+impl WithSimd for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let width = S::F32_LANES * vectors(S::F32_LANES);
+        for (number, into) in self.into.chunks_exact_mut((self.k * width).max(1)).enumerate() {
+            let first = (self.from + number) * width;
+            let columns = width.min(self.n - first);
+            pack_panel(self.k, columns, width, &self.b[first * self.strides.1..], self.strides, into);
+        }
+    }
+}
