@@ -1,6 +1,8 @@
 //! Running plans on the CPU.
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -12,7 +14,7 @@ use brisk_kernels::parted::Parted;
 use brisk_kernels::{matmul, movement, random, reduce, simd};
 
 use crate::Pool;
-use crate::device::{Device, Error, Facts, Options, Program, Result, State};
+use crate::device::{Device, Error, Facts, Options, Program, Result, State, Timing};
 use crate::lower::lower;
 use crate::place::places;
 use crate::plan::{Machine, Plan, Stage, plan};
@@ -77,6 +79,8 @@ impl Device for Cpu {
         let flops = plan.steps.iter().map(|s| s.kernel.flops(found.batch)).sum();
         let bytes = plan.shared + plan.sums + plan.arena * self.threads;
         let facts = Facts { flops, arena_bytes: bytes, plan_ms: start.elapsed().as_secs_f64() * 1e3 };
+        let clocks =
+            if options.profile { plan.steps.iter().map(|_| AtomicU64::new(0)).collect() } else { vec![] };
         let needed = graph.live();
         let needed = graph.inputs.iter().map(|i| needed[i.id.index()] || i.role == Role::State).collect();
         Ok(Box::new(CpuProgram {
@@ -88,6 +92,7 @@ impl Device for Cpu {
             trace: options.trace,
             guard: options.guard.clone(),
             facts,
+            clocks,
         }))
     }
 
@@ -154,6 +159,8 @@ struct CpuProgram {
     trace: bool,
     guard: Option<String>,
     facts: Facts,
+    /// Nanoseconds that each step has taken, all threads added up; empty if nobody wants to know.
+    clocks: Vec<AtomicU64>,
 }
 
 impl Program for CpuProgram {
@@ -172,6 +179,7 @@ impl Program for CpuProgram {
             sums: memory.sums.base(),
             arenas: memory.arenas.base(),
             fault: Mutex::new(None),
+            clocks: &self.clocks,
         };
         if self.trace {
             for (input, _) in self.graph.inputs.iter().zip(&self.needed).filter(|n| *n.1) {
@@ -201,6 +209,23 @@ impl Program for CpuProgram {
 
     fn facts(&self) -> Facts {
         self.facts
+    }
+
+    fn take_profile(&mut self) -> Vec<Timing> {
+        let mut timings: Vec<Timing> = Vec::new();
+        let mut known: HashMap<String, usize> = HashMap::new();
+        for (step, clock) in self.plan.steps.iter().zip(&self.clocks) {
+            let kernel = step.kernel.describe();
+            let at = *known.entry(kernel.clone()).or_insert(timings.len());
+            if at == timings.len() {
+                timings.push(Timing { kernel, steps: 0, seconds: 0.0, flops: 0.0 });
+            }
+            timings[at].steps += 1;
+            timings[at].seconds += clock.swap(0, Ordering::Relaxed) as f64 / 1e9;
+            timings[at].flops += step.kernel.flops(self.plan.batch);
+        }
+        timings.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        timings
     }
 }
 
@@ -274,6 +299,7 @@ struct Run<'a> {
     arenas: Base,
     /// The first step, in order of time, that met data it cannot work on.
     fault: Mutex<Option<(usize, String)>>,
+    clocks: &'a [AtomicU64],
 }
 
 impl<'a> Run<'a> {
@@ -296,6 +322,15 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Runs one part of step number `s`, by the clock if there is one.
+    fn step(&self, frame: &Frame<'_>, s: usize, part: usize, parts: usize, tiled: bool) {
+        let start = self.clocks.get(s).map(|clock| (clock, Instant::now()));
+        self.note(s, frame.step(&self.plan.steps[s], part, parts, tiled));
+        if let Some((clock, start)) = start {
+            clock.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        }
+    }
+
     fn stage(&self, stage: &Stage, pool: &mut Pool) -> Result<()> {
         let plan = self.plan;
         match stage {
@@ -313,21 +348,17 @@ impl<'a> Run<'a> {
                         let n = (*tile).min(end - start);
                         let frame = Frame { run: self, arena: self.arena(thread), sums: base, start, n };
                         for &s in steps {
-                            self.note(s, frame.step(&plan.steps[s], 0, 1, true));
+                            self.step(&frame, s, 0, 1, true);
                         }
                         start += n;
                     }
                 });
                 self.add_up(summed, groups, *sums, pool);
             }
-            Stage::Parts { step, parts } => pool.run(*parts, &|part, thread| {
-                let frame = Frame { arena: self.arena(thread), ..self.whole() };
-                self.note(*step, frame.step(&plan.steps[*step], part, *parts, false));
-            }),
             Stage::Wave { tasks } => pool.run(tasks.len(), &|task, thread| {
                 let (s, part, parts) = tasks[task];
                 let frame = Frame { arena: self.arena(thread), ..self.whole() };
-                self.note(s, frame.step(&plan.steps[s], part, parts, false));
+                self.step(&frame, s, part, parts, false);
             }),
         }
         match self.fault.lock().unwrap_or_else(|e| e.into_inner()).take() {
@@ -413,7 +444,6 @@ impl<'a> Run<'a> {
     fn check_stage(&self, stage: &Stage) -> Result<()> {
         let steps: Vec<usize> = match stage {
             Stage::Region { steps, .. } => steps.clone(),
-            Stage::Parts { step, .. } => vec![*step],
             Stage::Wave { tasks } => tasks.iter().map(|t| t.0).collect(),
         };
         for s in steps {
@@ -568,8 +598,23 @@ impl Frame<'_> {
                 // through at the same index (see `Planner::same_index`); parts are disjoint.
                 unsafe { program.run(space, buffers, range) };
             }
-            Kernel::MatMul { batch, m, n, k, ta, tb } => {
+            Kernel::MatMul { m, n, k, packed: true, .. } => {
+                let rows = if tiled { self.part(*m) } else { *m };
+                let (c, elements) = self.target(step.outputs[0], tiled);
+                assert!(rows * n <= elements, "a product inside its result");
+                // SAFETY: `rows` rows of `n` that nobody else uses meanwhile.
+                unsafe { matmul::matmul_packed_into(rows, *n, *k, f(0), (*k, 1), f(1), c.cast(), *n, false) };
+            }
+            Kernel::MatMul { batch, m, n, k, ta, tb, packed: false } => {
                 self.matmul(step, [*batch, *m, *n, *k], [*ta, *tb], part, parts, tiled)
+            }
+            Kernel::PackMatrix { n, k, transposed } => {
+                let panels = n.div_ceil(matmul::panel_width());
+                let own = part * panels / parts..(part + 1) * panels / parts;
+                let each = matmul::panel_width() * k;
+                let into = self.piece(step.outputs[0], own.start * each, own.len() * each, tiled);
+                let strides = if *transposed { (1, *k) } else { (*n, 1) };
+                matmul::pack(*k, *n, f(0), strides, own.start, into);
             }
             Kernel::Pack(conv) => conv.pack(f(0), out(0)),
             Kernel::PackTransposed(conv) => conv.pack_transposed(f(0), out(0)),

@@ -134,6 +134,8 @@ pub struct Options {
     pub guard: Option<String>,
     /// Run every operation by itself and stop with [`Error::FirstBad`] at the first value that is not finite.
     pub trace: bool,
+    /// Keep time, step by step; see [`Program::take_profile`].
+    pub profile: bool,
 }
 
 /// Something that compiles graphs and runs them.
@@ -156,6 +158,24 @@ pub trait Program: Send {
 
     /// Figures of the compiled plan.
     fn facts(&self) -> Facts;
+
+    /// Where the time went since the last call, for a program compiled with [`Options::profile`]; the most costly first.
+    fn take_profile(&mut self) -> Vec<Timing> {
+        Vec::new()
+    }
+}
+
+/// The time that steps of one kind took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// The kernel, with its sizes where they matter.
+    pub kernel: String,
+    /// Steps of the plan that call it.
+    pub steps: usize,
+    /// Seconds, all threads added up.
+    pub seconds: f64,
+    /// Arithmetic operations of contractions in one run of the program, as if dense.
+    pub flops: f64,
 }
 
 /// Figures of a compiled plan.

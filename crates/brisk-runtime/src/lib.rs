@@ -16,6 +16,6 @@ mod programs;
 mod step;
 
 pub use cpu::Cpu;
-pub use device::{Device, Error, Facts, Options, Program, Result, State};
+pub use device::{Device, Error, Facts, Options, Program, Result, State, Timing};
 pub use pool::Pool;
 pub use programs::Programs;

@@ -41,6 +41,10 @@ pub struct Block {
 
 /// Costs of recomputing a value in a later region rather than keeping it: up to so many operations.
 const RECOMPUTE: usize = 24;
+/// A matrix is packed for all tiles if the batch has at least so many rows ...
+const PACKED_ROWS: usize = 64;
+/// ... and the matrix so many elements.
+const PACKED_ELEMENTS: usize = 8 << 10;
 
 /// Lowers a graph of primitives and of named operations with kernels.
 pub fn lower(graph: &Graph, places: &Places, trace: bool) -> Result<Lowered, Error> {
@@ -60,6 +64,8 @@ struct Lowering<'a> {
     /// The value of a node that everyone can see.
     global: HashMap<usize, V>,
     packed: HashMap<(usize, &'static str, Conv2d), V>,
+    /// Matrices in packed form, each as it is or transposed.
+    packed_matrices: HashMap<(usize, bool), V>,
     out: Lowered,
 }
 
@@ -145,6 +151,7 @@ impl<'a> Lowering<'a> {
             kept,
             global: HashMap::new(),
             packed: HashMap::new(),
+            packed_matrices: HashMap::new(),
             out,
         }
     }

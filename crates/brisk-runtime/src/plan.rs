@@ -39,14 +39,7 @@ pub enum Stage {
         /// The values that are sums.
         summed: Vec<V>,
     },
-    /// One step that sums over all samples, parallel over parts of its result.
-    Parts {
-        /// The step.
-        step: usize,
-        /// How many parts.
-        parts: usize,
-    },
-    /// Whole steps that do not need each other: step and range of parts.
+    /// Whole steps that do not need each other, and parts of them.
     Wave {
         /// `(step, part, parts)` of each task.
         tasks: Vec<(usize, usize, usize)>,
@@ -160,7 +153,6 @@ impl Planner {
     fn steps_of(&self, stage: &Stage) -> Vec<usize> {
         match stage {
             Stage::Region { steps, .. } => steps.clone(),
-            Stage::Parts { step, .. } => vec![*step],
             Stage::Wave { tasks } => {
                 let mut steps: Vec<usize> = tasks.iter().map(|t| t.0).collect();
                 steps.dedup();
@@ -219,6 +211,7 @@ impl Planner {
                 (dims.iter().product::<usize>() / CHUNK).clamp(1, 16)
             }
             Kernel::MatMul { batch: 1, m, n, k, .. } => (m * n * k / (1 << 20)).clamp(1, 8),
+            Kernel::PackMatrix { .. } => (self.vals[step.outputs[0].val].elements / CHUNK).clamp(1, 8),
             Kernel::ScatterAdd(_) => (self.vals[step.outputs[0].val].elements / CHUNK).clamp(1, 16),
             Kernel::Parted { .. } => {
                 let elements = step.outputs.iter().map(|o| self.vals[o.val].elements).sum::<usize>();
@@ -316,18 +309,23 @@ impl Planner {
             self.sums = self.sums.max(sums * groups);
             self.stages.push(Stage::Region { steps: own, tile, groups, sums, summed });
         }
+        let mut tasks = Vec::new();
         for mut step in large {
             let scratch = step.kernel.scratch(batch);
             step.scratch = (0, scratch);
             self.arena = self.arena.max(scratch * 4);
             let parts = match &step.kernel {
                 Kernel::ConvGradKernel(conv) => conv.rows().div_ceil(48).min(16),
-                Kernel::MatMul { m, n, k, .. } => ((m * n * k) >> 22).clamp(1, 8),
+                // Each part packs its rows and columns anew: only large blocks are worth that.
+                Kernel::MatMul { m, n, k, .. } => ((m * n) >> 16).clamp(1, 8).min((m * n * k) >> 22).max(1),
                 Kernel::ScatterAdd(_) => self.parts(&step),
                 _ => 1,
             };
+            tasks.extend((0..parts).map(|part| (self.steps.len(), part, parts)));
             self.steps.push(step);
-            self.stages.push(Stage::Parts { step: self.steps.len() - 1, parts });
+        }
+        if !tasks.is_empty() {
+            self.stages.push(Stage::Wave { tasks });
         }
     }
 
@@ -555,7 +553,6 @@ impl fmt::Display for Plan {
                     )?;
                     steps.iter().try_for_each(|&s| writeln!(f, "    {}", self.show(s)))?;
                 }
-                Stage::Parts { step, parts } => writeln!(f, "{at}: {parts} parts\n    {}", self.show(*step))?,
                 Stage::Wave { tasks } => {
                     writeln!(f, "{at}: whole, {} tasks", tasks.len())?;
                     let mut steps: Vec<usize> = tasks.iter().map(|t| t.0).collect();

@@ -100,6 +100,17 @@ pub enum Kernel {
         ta: bool,
         /// `b` is stored transposed.
         tb: bool,
+        /// `b` comes packed by [`Kernel::PackMatrix`].
+        packed: bool,
+    },
+    /// Prepares a matrix that every tile is multiplied with.
+    PackMatrix {
+        /// Columns.
+        n: usize,
+        /// Rows.
+        k: usize,
+        /// It is stored transposed.
+        transposed: bool,
     },
     /// Prepares a convolution's kernel.
     Pack(Conv2d),
@@ -218,7 +229,7 @@ impl Kernel {
         match self {
             Kernel::Elementwise { label, .. } => label.clone(),
             Kernel::MatMul { .. } => "matmul".into(),
-            Kernel::Pack(_) => "pack".into(),
+            Kernel::Pack(_) | Kernel::PackMatrix { .. } => "pack".into(),
             Kernel::PackTransposed(_) => "pack_transposed".into(),
             Kernel::Conv { relu, .. } => format!("conv{}", if *relu { "+relu" } else { "" }),
             Kernel::ConvGradInput(_) => "conv_grad_input".into(),
@@ -241,6 +252,17 @@ impl Kernel {
             Kernel::ScatterAdd(_) => "scatter_add".into(),
             Kernel::Random(_) => "random".into(),
             Kernel::Named { def, .. } | Kernel::Parted { def, .. } => def.name.into(),
+        }
+    }
+
+    /// Its name with the sizes that say what it costs.
+    pub fn describe(&self) -> String {
+        match self {
+            Kernel::MatMul { batch, m, n, k, ta, tb, .. } => {
+                let turned = |t: &bool| if *t { "'" } else { "" };
+                format!("matmul {batch} x [{m}, {k}]{} [{k}, {n}]{}", turned(ta), turned(tb))
+            }
+            other => other.name(),
         }
     }
 

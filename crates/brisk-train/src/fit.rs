@@ -197,7 +197,7 @@ impl Steps<'_> {
         let graph = || -> Result<Graph> {
             Ok(fit.task.train_graph_at(fit.optimizer, key.0.clone(), accumulation, at.epoch)?)
         };
-        let options = Options { guard: Some("loss".into()), trace: false };
+        let options = Options { guard: Some("loss".into()), ..Options::default() };
         let program = self.programs.get(&key, &options, graph)?;
         let random = Tensor::new([2], vec![fit.seed as i32, (at.total as u32) as i32])?;
         let before = |epoch: usize| self.before[epoch.min(self.before.len() - 1)];
@@ -208,7 +208,7 @@ impl Steps<'_> {
         match program.run(&inputs, state) {
             Ok(outputs) => outputs.iter().map(|t| Ok(t.item()?)).collect(),
             Err(brisk_runtime::Error::NotFinite { value, .. }) => {
-                let options = Options { guard: None, trace: true };
+                let options = Options { trace: true, ..Options::default() };
                 let traced = fit.device.compile(&graph()?, &options)?.run(&inputs, &mut state.clone());
                 let cause = match traced {
                     Err(error) => error.to_string(),

@@ -8,7 +8,7 @@ use brisk_graph::{DType, Tensor};
 use brisk_nn::optimizer::{AdamW, Sgd};
 use brisk_nn::zoo::{self, PRESETS};
 use brisk_nn::{INPUT, KEY, Loss, Optimizer, Rows, Scaling, Shapes, Task, Y};
-use brisk_runtime::{Cpu, Device, Options, Program, State};
+use brisk_runtime::{Cpu, Device, Options, Program, State, Timing};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -48,6 +48,9 @@ pub struct Bencher {
     /// Show the compiled plan: regions, tiles, kernels, memory (on stderr)
     #[arg(long)]
     explain: bool,
+    /// Show where the time goes, kernel by kernel (on stderr)
+    #[arg(long)]
+    profile: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -90,7 +93,7 @@ impl Bencher {
         let shapes = Shapes::from(&stock[0][..]);
         let graph =
             if training { task.train_graph(&optimizer, shapes)? } else { task.predict_graph(shapes)? };
-        let mut program = device.compile(&graph, &Options::default())?;
+        let mut program = device.compile(&graph, &Options { profile: self.profile, ..Options::default() })?;
         if self.explain {
             eprintln!("{}", program.explain());
         }
@@ -119,12 +122,14 @@ impl Bencher {
         for _ in 0..warmup {
             step(program.as_mut(), &mut state)?;
         }
+        program.take_profile();
         let start = Instant::now();
         let mut times = Vec::with_capacity(self.steps as usize);
         for _ in 0..self.steps {
             times.push(step(program.as_mut(), &mut state)?);
         }
         let wall = start.elapsed().as_secs_f64();
+        self.show_profile(&program.take_profile(), wall * device.threads() as f64);
         times.sort_by(f64::total_cmp);
         let median = (times[times.len() / 2] + times[(times.len() - 1) / 2]) / 2.0;
         self.print(&device, program.as_ref(), wall, median)
@@ -171,6 +176,26 @@ impl Bencher {
             Ok(tensors)
         };
         (0..BATCHES).map(&mut one).collect()
+    }
+
+    /// A table of kernels; `total` is the wall time of all threads together.
+    fn show_profile(&self, timings: &[Timing], total: f64) {
+        if !self.profile {
+            return;
+        }
+        let steps = f64::from(self.steps);
+        eprintln!("{:>10} {:>6} {:>8} {:>6}  kernel", "ms a step", "share", "GFLOP/s", "steps");
+        let row = |seconds: f64, flops: f64, count: String, kernel: &str| {
+            let speed =
+                if flops > 0.0 { format!("{:.1}", flops * steps / seconds / 1e9) } else { String::new() };
+            let (ms, share) = (seconds * 1e3 / steps, seconds / total * 100.0);
+            eprintln!("{ms:>10.3} {share:>5.1}% {speed:>8} {count:>6}  {kernel}");
+        };
+        for t in timings.iter().filter(|t| t.seconds > total * 1e-3) {
+            row(t.seconds, t.flops, t.steps.to_string(), &t.kernel);
+        }
+        let rest = total - timings.iter().map(|t| t.seconds).sum::<f64>();
+        row(rest, 0.0, String::new(), "between steps: waiting, sums of groups, copying batches");
     }
 
     fn print(&self, device: &Cpu, program: &dyn Program, wall: f64, median: f64) -> Result<ExitCode> {

@@ -118,7 +118,7 @@ impl Product<'_> {
                         B::Packed(panels) => &panels[first * k + from * width..][..terms * width],
                         B::Strided(b, strides) => {
                             let b = &b[from * strides.0 + first * strides.1..];
-                            pack_panel(terms, columns, width, b, strides, panel_scratch);
+                            pack_panel::<S>(terms, columns, width, b, strides, panel_scratch);
                             &panel_scratch[..terms * width]
                         }
                     };
@@ -292,7 +292,7 @@ fn pack_rows(rows: usize, terms: usize, a: &[f32], (row, column): (usize, usize)
 
 /// A few columns of `b` as a panel, filled up with zeros.
 #[inline(always)]
-fn pack_panel(
+fn pack_panel<S: Simd>(
     terms: usize,
     columns: usize,
     width: usize,
@@ -301,6 +301,16 @@ fn pack_panel(
     into: &mut [f32],
 ) {
     let into = &mut into[..terms * width];
+    if column == 1 && columns == width {
+        for (p, into) in into.chunks_exact_mut(width).enumerate() {
+            let from = S::as_simd_f32s(&b[p * row..][..width]).0;
+            let into = S::as_mut_simd_f32s(into).0;
+            for v in 0..into.len() {
+                into[v] = from[v];
+            }
+        }
+        return;
+    }
     if column == 1 {
         for (p, into) in into.chunks_exact_mut(width).enumerate() {
             into[..columns].copy_from_slice(&b[p * row..][..columns]);
@@ -363,7 +373,7 @@ impl WithSimd for Pack<'_> {
         for (number, into) in self.into.chunks_exact_mut((self.k * width).max(1)).enumerate() {
             let first = (self.from + number) * width;
             let columns = width.min(self.n - first);
-            pack_panel(self.k, columns, width, &self.b[first * self.strides.1..], self.strides, into);
+            pack_panel::<S>(self.k, columns, width, &self.b[first * self.strides.1..], self.strides, into);
         }
     }
 }

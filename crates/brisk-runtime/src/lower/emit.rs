@@ -1,5 +1,7 @@
 //! Steps: what each unit calls, on which values.
 
+use brisk_kernels::matmul;
+
 use super::*;
 
 impl Lowering<'_> {
@@ -59,6 +61,36 @@ impl Lowering<'_> {
         });
         self.packed.insert(key, v);
         v
+    }
+
+    /// The matrix that a product multiplies its samples with, packed once for all tiles; none where a tile may as well read
+    /// it where it lies.
+    fn pack_matrix(
+        &mut self,
+        list: &List,
+        matrix: usize,
+        [m, n, k]: [usize; 3],
+        transposed: bool,
+        packs: &mut Vec<Step>,
+    ) -> Option<V> {
+        if !list.by_tile || m < PACKED_ROWS || n * k < PACKED_ELEMENTS || self.trace {
+            return None;
+        }
+        let key = (self.resolve(matrix), transposed);
+        if let Some(&v) = self.packed_matrices.get(&key) {
+            return Some(v);
+        }
+        let from = self.read(list, matrix);
+        let v = self.new_val(matmul::packed_len(k, n), DType::F32, Loc::None, None);
+        packs.push(Step {
+            kernel: Kernel::PackMatrix { n, k, transposed },
+            inputs: vec![Ref { val: from, by_sample: false }],
+            outputs: vec![Ref { val: v, by_sample: false }],
+            scratch: (0, 0),
+            node: Id(matrix as u32),
+        });
+        self.packed_matrices.insert(key, v);
+        Some(v)
     }
 
     pub(super) fn unit_steps(
@@ -301,7 +333,15 @@ impl Lowering<'_> {
                 let a = of(0);
                 let k = a[if *ta { rank - 2 } else { rank - 1 }];
                 let batch = shape[..rank - 2].iter().product();
-                Kernel::MatMul { batch, m: shape[rank - 2], n: shape[rank - 1], k, ta: *ta, tb: *tb }
+                let (m, n) = (shape[rank - 2], shape[rank - 1]);
+                let packed = match batch == 1 && !*ta && refs[0].by_sample && !refs[1].by_sample {
+                    true => self.pack_matrix(list, inputs[1], [m, n, k], *tb, packs),
+                    false => None,
+                };
+                if let Some(v) = packed {
+                    refs[1].val = v;
+                }
+                Kernel::MatMul { batch, m, n, k, ta: *ta, tb: *tb, packed: packed.is_some() }
             }
             Prim::Conv(c) => {
                 let conv = conv2d(c, of(0), of(1), shape);
