@@ -7,11 +7,11 @@ use pulp::{Simd, WithSimd};
 
 use crate::matmul::matmul;
 use crate::parted::Parted;
-use crate::simd::{self, update};
+use crate::simd::{self, map, update};
 use crate::{random, softmax};
 
 /// Rows of queries whose scores exist at once.
-const BLOCK: usize = 64;
+const BLOCK: usize = 128;
 
 /// The geometry of an attention: `softmax(q k^T scale) v` for each text and each head.
 ///
@@ -252,8 +252,7 @@ impl Attention {
                 random::fill_uniform(dropout.key, dropout.start + at as u64, row);
             }
             let dropped = sized(&mut scratch.dropped, rows * keys);
-            dropped.copy_from_slice(weights);
-            drop(dropped, uniform, dropout.rate);
+            simd::dispatch(DropInto { x: weights, uniform, rate: dropout.rate, out: dropped });
         }
     }
 
@@ -358,6 +357,31 @@ impl WithSimd for Drop<'_> {
             [self.uniform],
             #[inline(always)]
             |x, [u]| s.select_f32s(s.less_than_f32s(u, rate), zero, s.mul_f32s(x, keep)),
+        );
+    }
+}
+
+/// [`Drop`] into memory of its own.
+struct DropInto<'a> {
+    x: &'a [f32],
+    uniform: &'a [f32],
+    rate: f32,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for DropInto<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let (rate, keep, zero) =
+            (s.splat_f32s(self.rate), s.splat_f32s(1.0 / (1.0 - self.rate)), s.splat_f32s(0.0));
+        map(
+            s,
+            [self.x, self.uniform],
+            self.out,
+            #[inline(always)]
+            |[x, u]| s.select_f32s(s.less_than_f32s(u, rate), zero, s.mul_f32s(x, keep)),
         );
     }
 }

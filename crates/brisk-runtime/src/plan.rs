@@ -288,7 +288,7 @@ impl Planner {
             // As many samples as fit in the cache beside what they need; but when the weights do not fit anyway, enough
             // samples to make each pass over the weights worth it.
             let least = match (tokens, heavy) {
-                (true, _) => share.min(2 * TOKENS),
+                (true, _) => share.min(TOKENS),
                 (_, true) => share.min(8),
                 _ => 1,
             };

@@ -24,15 +24,16 @@ impl WithSimd for Direct<'_> {
     fn with_simd<S: Simd>(mut self, s: S) {
         let lanes = S::F32_LANES;
         let mut j = 0;
-        while j < self.n {
-            let width = self.n - j;
-            if self.m < 4 && width >= 4 * lanes {
+        if self.m < 4 {
+            while self.n - j >= 4 * lanes {
                 for i in 0..self.m {
                     self.block::<S, 1, 4, false>(s, i, j);
                 }
                 j += 4 * lanes;
-                continue;
             }
+        }
+        while j < self.n {
+            let width = self.n - j;
             let mut i = 0;
             while i < self.m {
                 let tall = self.m - i >= 4;

@@ -1,9 +1,9 @@
 //! The product of large operands: `b` as panels of columns, six rows of `c` by one panel in registers.
 //!
 //! A panel holds as many columns as registers allow (four vectors of AVX-512, two of AVX2), its rows one after another,
-//! so that the innermost loop walks through it in one stream; `a` is read where it lies if its rows are contiguous, and
-//! packed if not. Each element of `c` is added up in the order of `k`, by stretches of at most [`DEPTH`], so that the bits
-//! depend neither on how rows and columns are cut nor on who packed `b`.
+//! so that the innermost loop walks through it in one stream; `a` is read where it lies. Each element of `c` is added up
+//! in the order of `k`, by stretches of at most [`DEPTH`], so that the bits depend neither on how rows and columns are cut
+//! nor on who packed `b`.
 
 use std::cell::RefCell;
 
@@ -13,12 +13,11 @@ use crate::simd::Level;
 
 /// Rows of `c` in registers.
 const ROWS: usize = 6;
-/// Terms that are added up in registers before they go to `c`: as many rows of a panel fit in the second-level cache
-/// beside the rows of `a`.
+/// Terms that are added up in registers before they go to `c`: as many rows of a panel fit in the second-level cache.
 const DEPTH: usize = 512;
-/// Rows of `a` that are packed at a time.
-const HEIGHT: usize = 768;
 
+/// So few rows of `c` use a panel that it is not worth packing, if its rows are contiguous.
+const FEW: usize = 64;
 /// Columns in the widest panel.
 const EDGE: usize = 64;
 
@@ -89,62 +88,58 @@ impl WithSimd for Product<'_> {
 impl Product<'_> {
     #[inline(always)]
     fn run<S: Simd, const V: usize>(&self, s: S, scratch: &mut Vec<f32>) {
-        let (m, n, k) = (self.m, self.n, self.k);
+        let (n, k) = (self.n, self.k);
         let (depth, width) = (depth(k), S::F32_LANES * V);
-        let in_place = self.a_strides.1 == 1;
-        let height = if in_place { m } else { HEIGHT.min(m) };
-        let panel_room = if let B::Strided(..) = self.b { depth * width } else { 0 };
-        let room = panel_room + if in_place { 0 } else { height * depth };
-        if scratch.len() < room {
-            scratch.resize(room, 0.0);
+        if let B::Strided(..) = self.b
+            && scratch.len() < depth * width
+        {
+            scratch.resize(depth * width, 0.0);
         }
-        let (panel_scratch, a_scratch) = scratch.split_at_mut(panel_room);
-        for top in (0..m).step_by(height.max(1)) {
-            let rows = height.min(m - top);
-            for from in (0..k).step_by(depth) {
-                let terms = depth.min(k - from);
-                let accumulate = self.accumulate || from > 0;
-                let a = match in_place {
-                    true => Rows::InPlace(&self.a[top * self.a_strides.0 + from..], self.a_strides.0),
-                    false => {
-                        let a = &self.a[top * self.a_strides.0 + from * self.a_strides.1..];
-                        pack_rows(rows, terms, a, self.a_strides, a_scratch);
-                        Rows::Packed(a_scratch)
+        for from in (0..k).step_by(depth) {
+            let terms = depth.min(k - from);
+            let a = &self.a[from * self.a_strides.1..];
+            for first in (0..n).step_by(width) {
+                let columns = width.min(n - first);
+                let (panel, stride) = match self.b {
+                    B::Packed(panels) => (&panels[first * k + from * width..][..terms * width], width),
+                    B::Strided(b, (row, 1)) if columns == width && self.m <= FEW => {
+                        (&b[from * row + first..][..(terms - 1) * row + width], row)
+                    }
+                    B::Strided(b, strides) => {
+                        let b = &b[from * strides.0 + first * strides.1..];
+                        pack_panel::<S>(terms, columns, width, b, strides, scratch);
+                        (&scratch[..terms * width], width)
                     }
                 };
-                for first in (0..n).step_by(width) {
-                    let columns = width.min(n - first);
-                    let panel = match self.b {
-                        B::Packed(panels) => &panels[first * k + from * width..][..terms * width],
-                        B::Strided(b, strides) => {
-                            let b = &b[from * strides.0 + first * strides.1..];
-                            pack_panel::<S>(terms, columns, width, b, strides, panel_scratch);
-                            &panel_scratch[..terms * width]
-                        }
-                    };
-                    // SAFETY: rows from `top` on and columns from `first` on lie in c.
-                    let c = unsafe { self.c.add(top * self.c_row_stride + first) };
-                    let block = Block { terms, panel, width, c, row: self.c_row_stride, columns, accumulate };
-                    block.all::<S, V>(s, rows, &a);
-                }
+                // SAFETY: columns from `first` on lie in c.
+                let c = unsafe { self.c.add(first) };
+                let accumulate = self.accumulate || from > 0;
+                let a_strides = self.a_strides;
+                let block = Block {
+                    terms,
+                    a,
+                    a_strides,
+                    panel,
+                    stride,
+                    c,
+                    row: self.c_row_stride,
+                    columns,
+                    accumulate,
+                };
+                block.all::<S, V>(s, self.m);
             }
         }
     }
 }
 
-/// Rows of `a`, a stretch of their columns.
-enum Rows<'a> {
-    /// Each contiguous, so far apart.
-    InPlace(&'a [f32], usize),
-    /// In groups of [`ROWS`], then 4, 2 and 1: the group's first column, its second, ...
-    Packed(&'a [f32]),
-}
-
 /// A panel's part of `c`.
 struct Block<'a> {
     terms: usize,
+    a: &'a [f32],
+    a_strides: (usize, usize),
     panel: &'a [f32],
-    width: usize,
+    /// Distance of the panel's rows.
+    stride: usize,
     c: *mut f32,
     row: usize,
     columns: usize,
@@ -153,55 +148,43 @@ struct Block<'a> {
 
 impl Block<'_> {
     #[inline(always)]
-    fn all<S: Simd, const V: usize>(&self, s: S, rows: usize, a: &Rows<'_>) {
+    fn all<S: Simd, const V: usize>(&self, s: S, rows: usize) {
         let lanes = S::F32_LANES;
         // A panel's last vectors may be empty: fewer of them are computed.
         match self.columns.div_ceil(lanes) {
-            1 => self.some::<S, 1>(s, rows, a),
-            2 if V > 2 => self.some::<S, 2>(s, rows, a),
-            3 | 4 if V > 4 => self.some::<S, 4>(s, rows, a),
-            _ => self.some::<S, V>(s, rows, a),
+            1 => self.some::<S, 1>(s, rows),
+            2 if V > 2 => self.some::<S, 2>(s, rows),
+            3 | 4 if V > 4 => self.some::<S, 4>(s, rows),
+            _ => self.some::<S, V>(s, rows),
         }
     }
 
     #[inline(always)]
-    fn some<S: Simd, const V: usize>(&self, s: S, rows: usize, a: &Rows<'_>) {
+    fn some<S: Simd, const V: usize>(&self, s: S, rows: usize) {
         let mut i = 0;
         while i < rows {
-            let count = group(rows - i);
-            let (a, row, column) = match *a {
-                Rows::InPlace(a, stride) => (&a[i * stride..], stride, 1),
-                Rows::Packed(a) => (&a[i * self.terms..], 1, count),
+            i += match rows - i {
+                ROWS.. => self.block::<S, ROWS, V>(s, i),
+                4.. => self.block::<S, 4, V>(s, i),
+                2.. => self.block::<S, 2, V>(s, i),
+                _ => self.block::<S, 1, V>(s, i),
             };
-            // The last element that a group reads.
-            assert!((count - 1) * row + (self.terms - 1) * column < a.len(), "matmul: a is too short");
-            match count {
-                ROWS => self.block::<S, ROWS, V>(s, i, a, row, column),
-                4 => self.block::<S, 4, V>(s, i, a, row, column),
-                2 => self.block::<S, 2, V>(s, i, a, row, column),
-                _ => self.block::<S, 1, V>(s, i, a, row, column),
-            }
-            i += count;
         }
     }
 
-    /// `R` rows from row `i` on.
+    /// `R` rows from row `i` on; gives `R`.
     #[inline(always)]
-    fn block<S: Simd, const R: usize, const V: usize>(
-        &self,
-        s: S,
-        i: usize,
-        a: &[f32],
-        row: usize,
-        column: usize,
-    ) {
+    fn block<S: Simd, const R: usize, const V: usize>(&self, s: S, i: usize) -> usize {
         let lanes = S::F32_LANES;
-        debug_assert!(V * lanes <= self.width && self.panel.len() == self.terms * self.width);
+        let (row, column) = self.a_strides;
+        let a = &self.a[i * row..];
+        // The last elements that are read.
+        assert!((R - 1) * row + (self.terms - 1) * column < a.len(), "matmul: a is too short");
+        debug_assert!((self.terms - 1) * self.stride + V * lanes <= self.panel.len());
         let mut sums = [[s.splat_f32s(0.0); V]; R];
         let (mut b, mut a) = (self.panel.as_ptr(), a.as_ptr());
         for _ in 0..self.terms {
-            // SAFETY: the panel has `terms` rows of `width`, of which `V` vectors are read; `some` has checked the last
-            // element of `a` that is read here. The pointers end at most one step past what they walk through.
+            // SAFETY: the panel has `V` vectors in each of `terms` rows; the last element of `a` that is read here lies in it. The pointers end at most one step past what they walk through.
             unsafe {
                 let mut columns = [s.splat_f32s(0.0); V];
                 for v in 0..V {
@@ -213,7 +196,7 @@ impl Block<'_> {
                         sums[r][v] = s.mul_add_e_f32s(x, columns[v], sums[r][v]);
                     }
                 }
-                b = b.add(self.width);
+                b = b.wrapping_add(self.stride);
                 a = a.wrapping_add(column);
             }
         }
@@ -249,44 +232,7 @@ impl Block<'_> {
                 }
             }
         }
-    }
-}
-
-/// How many of the rows that are left are computed at once.
-#[inline(always)]
-fn group(left: usize) -> usize {
-    match left {
-        ROWS.. => ROWS,
-        4.. => 4,
-        2.. => 2,
-        _ => 1,
-    }
-}
-
-/// Rows of `a` as [`Rows::Packed`].
-#[inline(always)]
-fn pack_rows(rows: usize, terms: usize, a: &[f32], (row, column): (usize, usize), into: &mut [f32]) {
-    // A few columns of all rows at a time: each is contiguous where `a` is transposed.
-    const FEW: usize = 32;
-    for p in (0..terms).step_by(FEW) {
-        let few = FEW.min(terms - p);
-        let mut i = 0;
-        while i < rows {
-            let count = group(rows - i);
-            let into = &mut into[i * terms + p * count..][..few * count];
-            if count == ROWS && row == 1 {
-                for (q, into) in into.chunks_exact_mut(ROWS).enumerate() {
-                    into.copy_from_slice(&a[(p + q) * column + i..][..ROWS]);
-                }
-            } else {
-                for (q, into) in into.chunks_exact_mut(count).enumerate() {
-                    for r in 0..count {
-                        into[r] = a[(i + r) * row + (p + q) * column];
-                    }
-                }
-            }
-            i += count;
-        }
+        R
     }
 }
 
