@@ -101,6 +101,20 @@ pub fn levels() -> impl Iterator<Item = Level> {
     [Level::Scalar, Level::Avx2, Level::Avx512].into_iter().filter(|l| *l <= detected())
 }
 
+/// Asks for a cache line that will be read soon, where the machine can be asked. Any address will do.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(crate) fn prefetch(place: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, whatever the address; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// Runs `kernel` with the vectors of [`level`].
 ///
 /// ```

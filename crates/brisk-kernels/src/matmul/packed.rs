@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
-use crate::simd::Level;
+use crate::simd::{self, Level};
 
 /// Rows of `c` in registers.
 const ROWS: usize = 6;
@@ -18,6 +18,8 @@ const DEPTH: usize = 512;
 
 /// So few rows of `c` use a panel that it is not worth packing, if its rows are contiguous.
 const FEW: usize = 64;
+/// How many rows of a panel are under way from memory while one is used.
+const AHEAD: usize = 32;
 /// Columns in the widest panel.
 const EDGE: usize = 64;
 
@@ -183,7 +185,12 @@ impl Block<'_> {
         debug_assert!((self.terms - 1) * self.stride + V * lanes <= self.panel.len());
         let mut sums = [[s.splat_f32s(0.0); V]; R];
         let (mut b, mut a) = (self.panel.as_ptr(), a.as_ptr());
+        // The first rows fetch the panel from far away, the others find it near.
+        let ahead = if i == 0 { AHEAD * self.stride } else { 0 };
         for _ in 0..self.terms {
+            for v in 0..V {
+                simd::prefetch(b.wrapping_add(ahead + v * lanes));
+            }
             // SAFETY: the panel has `V` vectors in each of `terms` rows; the last element of `a` that is read here lies in it. The pointers end at most one step past what they walk through.
             unsafe {
                 let mut columns = [s.splat_f32s(0.0); V];
