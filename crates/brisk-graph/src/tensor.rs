@@ -1,6 +1,6 @@
 //! Tensors on the host: what goes into a program and what comes out of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::{DType, Error, Result, Shape};
 
@@ -136,6 +136,21 @@ impl Tensor {
     /// The elements, whatever their type.
     pub fn data(&self) -> &Data {
         &self.data
+    }
+
+    /// Which elements these are: it dies as soon as they change, or nobody holds them any more.
+    ///
+    /// ```
+    /// let mut t = brisk_graph::Tensor::scalar(1.0);
+    /// let (was, copy) = (t.identity(), t.clone());
+    /// assert!(was.ptr_eq(&copy.identity()) && was.strong_count() > 0);
+    /// drop(copy);
+    /// t.f32s_mut()?[0] = 2.0;
+    /// assert!(was.strong_count() == 0);
+    /// # Ok::<(), brisk_graph::Error>(())
+    /// ```
+    pub fn identity(&self) -> Weak<Data> {
+        Arc::downgrade(&self.data)
     }
 
     /// Number of elements.

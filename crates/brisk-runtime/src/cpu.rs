@@ -16,6 +16,7 @@ use brisk_kernels::{matmul, movement, random, reduce, simd};
 use crate::Pool;
 use crate::device::{Device, Error, Facts, Options, Program, Result, State, Timing};
 use crate::lower::lower;
+use crate::matrices::{Matrices, Packed};
 use crate::place::places;
 use crate::plan::{Machine, Plan, Stage, plan};
 use crate::step::{Kernel, Loc, Ref, Step};
@@ -50,7 +51,7 @@ impl Cpu {
     pub fn new(threads: usize) -> Cpu {
         let threads = threads.max(1);
         let memory = Memory { shared: Block::new(0), sums: Block::new(0), arenas: Block::new(0) };
-        let workplace = Workplace { pool: Pool::new(threads), memory };
+        let workplace = Workplace { pool: Pool::new(threads), memory, matrices: Matrices::default() };
         Cpu { workplace: Arc::new(Mutex::new(workplace)), threads, machine: Machine::default() }
     }
 
@@ -136,11 +137,12 @@ unsafe impl Send for Base {}
 // SAFETY: as above.
 unsafe impl Sync for Base {}
 
-/// Threads, and the memory that they work in. It holds nothing from one run to the next, and is as large as the largest
-/// program needs it.
+/// Threads, and the memory that they work in, as large as the largest program needs it. It holds nothing from one run to the
+/// next but packed forms of what nobody has changed.
 struct Workplace {
     pool: Pool,
     memory: Memory,
+    matrices: Matrices,
 }
 
 struct Memory {
@@ -167,7 +169,14 @@ impl Program for CpuProgram {
     fn run(&mut self, inputs: &[(&str, &Tensor)], state: &mut State) -> Result<Vec<Tensor>> {
         let bound = self.bind(inputs, state)?;
         let mut workplace = self.workplace.lock().unwrap_or_else(|e| e.into_inner());
-        let Workplace { pool, memory } = &mut *workplace;
+        let Workplace { pool, memory, matrices } = &mut *workplace;
+        matrices.forget_changed();
+        let kept = self.plan.kept.iter().map(|k| {
+            let name = &self.graph.inputs[k.input].name;
+            let tensor = state.get(name).ok_or_else(|| Error::Missing { name: name.clone() })?;
+            Ok(matrices.get(tensor, k, pool))
+        });
+        let kept = kept.collect::<Result<Vec<_>>>()?;
         memory.shared.reserve(self.plan.shared);
         memory.sums.reserve(self.plan.sums);
         memory.arenas.reserve(self.plan.arena * self.threads);
@@ -175,6 +184,7 @@ impl Program for CpuProgram {
             graph: &self.graph,
             plan: &self.plan,
             inputs: &bound,
+            kept: &kept,
             shared: memory.shared.base(),
             sums: memory.sums.base(),
             arenas: memory.arenas.base(),
@@ -294,6 +304,7 @@ struct Run<'a> {
     graph: &'a Graph,
     plan: &'a Plan,
     inputs: &'a [Base],
+    kept: &'a [Packed],
     shared: Base,
     sums: Base,
     arenas: Base,
@@ -513,6 +524,7 @@ impl Frame<'_> {
                 Loc::Shared(offset) => self.run.shared.0.add(offset + own),
                 Loc::Input(number) => self.run.inputs[number].0.add(own),
                 Loc::Constant(number) => readable(&self.run.plan.constants[number]).add(own),
+                Loc::Kept(number) => self.run.kept[number].as_ptr().cast::<u8>().cast_mut().add(own),
                 Loc::None => unreachable!("the planner places every value that is used"),
             }
         };

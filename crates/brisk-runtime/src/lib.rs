@@ -9,6 +9,7 @@ mod cpu;
 mod device;
 mod elementwise;
 mod lower;
+mod matrices;
 mod place;
 mod plan;
 mod pool;

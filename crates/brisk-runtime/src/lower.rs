@@ -8,12 +8,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use brisk_graph::op::LAYER_NORM;
 use brisk_graph::prim::{Conv, Prim, Reduce, Window};
-use brisk_graph::{DType, Graph, Id, Op, Shape, Tensor};
+use brisk_graph::{DType, Graph, Id, Op, Role, Shape, Tensor};
 use brisk_kernels::conv::Conv2d;
 use brisk_kernels::pool::Pool2d;
 
 use crate::device::Error;
 use crate::elementwise::{Group, is_access, is_elementwise};
+use crate::matrices::Kept;
 use crate::place::{Place, Places};
 use crate::step::{Copy, Kernel, Loc, Ref, Step, V, Val};
 
@@ -23,6 +24,8 @@ pub struct Lowered {
     pub vals: Vec<Val>,
     /// Tensors that the plan holds.
     pub constants: Vec<Tensor>,
+    /// Matrices of the state that are wanted packed.
+    pub kept: Vec<Kept>,
     /// What runs, in order.
     pub blocks: Vec<Block>,
     /// Value of each output of the graph.
@@ -41,9 +44,11 @@ pub struct Block {
 
 /// Costs of recomputing a value in a later region rather than keeping it: up to so many operations.
 const RECOMPUTE: usize = 24;
-/// A matrix is packed for all tiles if the batch has at least so many rows ...
+/// A matrix that changes from step to step is packed for all tiles if the batch has at least so many rows ...
 const PACKED_ROWS: usize = 64;
-/// ... and the matrix so many elements.
+/// ... one that does not is packed once, for so many ...
+const KEPT_ROWS: usize = 5;
+/// ... and both have so many elements.
 const PACKED_ELEMENTS: usize = 8 << 10;
 
 /// Lowers a graph of primitives and of named operations with kernels.
@@ -139,8 +144,14 @@ impl<'a> Lowering<'a> {
         }
         let mut root = vec![false; graph.nodes.len()];
         graph.roots().for_each(|id| root[id.index()] = true);
-        let out =
-            Lowered { vals: vec![], constants: vec![], blocks: vec![], outputs: vec![], updates: vec![] };
+        let out = Lowered {
+            vals: vec![],
+            constants: vec![],
+            kept: vec![],
+            blocks: vec![],
+            outputs: vec![],
+            updates: vec![],
+        };
         let kept = vec![false; graph.nodes.len()];
         Lowering {
             graph,

@@ -9,6 +9,7 @@ use brisk_kernels::elementwise::Access;
 
 use crate::device::Error;
 use crate::lower::{Block, Lowered};
+use crate::matrices::Kept;
 use crate::step::{Kernel, Loc, Ref, Step, V, Val};
 
 /// What the plan assumes of a machine. Results do not depend on the number of threads, so it is not in here.
@@ -56,6 +57,8 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// Tensors that the plan holds.
     pub constants: Vec<Tensor>,
+    /// Matrices of the state that it wants packed.
+    pub kept: Vec<Kept>,
     /// Value of each output.
     pub outputs: Vec<V>,
     /// `(input number, value)`: what is copied into the state after the last stage.
@@ -91,7 +94,7 @@ pub fn plan(
     trace: bool,
     machine: Machine,
 ) -> Result<Plan, Error> {
-    let Lowered { vals, constants, blocks, outputs, updates } = lowered;
+    let Lowered { vals, constants, kept, blocks, outputs, updates } = lowered;
     let escapes = escapes(&blocks, &outputs, &updates, trace);
     let mut planner = Planner {
         vals,
@@ -122,6 +125,7 @@ pub fn plan(
         steps,
         stages,
         constants,
+        kept,
         outputs,
         copies,
         guard,
@@ -576,6 +580,7 @@ impl Plan {
             let kind = match val.loc {
                 Loc::Input(_) => "in",
                 Loc::Constant(_) => "const",
+                Loc::Kept(_) => "kept",
                 Loc::Arena(_) => "a",
                 Loc::Shared(_) | Loc::None => "s",
             };

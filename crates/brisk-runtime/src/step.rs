@@ -23,6 +23,8 @@ pub enum Loc {
     Input(usize),
     /// A constant of the plan.
     Constant(usize),
+    /// A matrix of the state in packed form, by its number in the plan.
+    Kept(usize),
 }
 
 /// What is known of a value.

@@ -258,6 +258,8 @@ fn pack_panel<S: Simd>(
         for (p, into) in into.chunks_exact_mut(width).enumerate() {
             let from = S::as_simd_f32s(&b[p * row..][..width]).0;
             let into = S::as_mut_simd_f32s(into).0;
+            // Not `copy_from_slice`, which calls a function for each row.
+            #[allow(clippy::manual_memcpy)]
             for v in 0..into.len() {
                 into[v] = from[v];
             }

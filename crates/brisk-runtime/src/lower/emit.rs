@@ -73,12 +73,26 @@ impl Lowering<'_> {
         transposed: bool,
         packs: &mut Vec<Step>,
     ) -> Option<V> {
-        if !list.by_tile || m < PACKED_ROWS || n * k < PACKED_ELEMENTS || self.trace {
+        if !list.by_tile || m < KEPT_ROWS || n * k < PACKED_ELEMENTS || self.trace {
             return None;
         }
-        let key = (self.resolve(matrix), transposed);
+        let source = self.resolve(matrix);
+        let key = (source, transposed);
         if let Some(&v) = self.packed_matrices.get(&key) {
             return Some(v);
+        }
+        if let Some(Prim::Input(number, ..)) = self.prim(source)
+            && self.graph.inputs[*number].role == Role::State
+            && self.graph.updates.iter().all(|u| u.0 != *number)
+        {
+            self.out.kept.push(Kept { input: *number, k, n, transposed });
+            let loc = Loc::Kept(self.out.kept.len() - 1);
+            let v = self.new_val(matmul::packed_len(k, n), DType::F32, loc, None);
+            self.packed_matrices.insert(key, v);
+            return Some(v);
+        }
+        if m < PACKED_ROWS {
+            return None;
         }
         let from = self.read(list, matrix);
         let v = self.new_val(matmul::packed_len(k, n), DType::F32, Loc::None, None);

@@ -231,6 +231,49 @@ fn a_matrix_that_all_tiles_share_is_packed_once_and_so_is_its_transpose() {
 }
 
 #[test]
+fn packed_weights_are_kept_until_they_change() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [6, 90], DType::F32);
+    let w = b.input("w", Role::State, [90, 130], DType::F32);
+    let graph = b.finish(&[("y", x.matmul(w))], &[]).unwrap();
+    let x = Tensor::new([6, 90], (0..540).map(|i| (i % 7) as f32).collect::<Vec<_>>()).unwrap();
+    let weights = |by: usize| (0..90 * 130).map(|i| (i % by) as f32).collect::<Vec<_>>();
+    let device = Cpu::new(2);
+    let (mut program, mut other) = (
+        device.compile(&graph, &Options::default()).unwrap(),
+        device.compile(&graph, &Options::default()).unwrap(),
+    );
+    assert!(program.explain().contains("kept"), "{}", program.explain());
+    let mut state = State::new();
+    let expected =
+        |state: &State| interpret(&graph, &[x.clone(), state.get("w").unwrap().clone()]).unwrap().remove(0);
+    // New tensors, then the same memory written to, then a tensor that is put in its place.
+    for change in 0..6 {
+        match change % 3 {
+            0 => state.insert("w", Tensor::new([90, 130], weights(11 + change)).unwrap()),
+            1 => state.get_mut("w").unwrap().f32s_mut().unwrap()[change] += 100.0,
+            _ => {
+                let held = state.get("w").unwrap().clone();
+                state.get_mut("w").unwrap().f32s_mut().unwrap().fill(change as f32);
+                assert!(held.f32s().unwrap() != state.get("w").unwrap().f32s().unwrap());
+            }
+        }
+        for turn in 0..3 {
+            let program = if turn == 1 { &mut other } else { &mut program };
+            let y = program.run(&[("x", &x)], &mut state).unwrap();
+            let want = expected(&state);
+            let close = y[0]
+                .f32s()
+                .unwrap()
+                .iter()
+                .zip(&want.data)
+                .all(|(y, w)| (f64::from(*y) - w).abs() <= 1e-5 * w.abs());
+            assert!(close, "change {change}");
+        }
+    }
+}
+
+#[test]
 fn a_loss_that_is_not_finite_changes_nothing_and_the_trace_names_the_first_bad_value() {
     let b = Builder::new();
     let x = b.input("x", Role::Batch, [4, 3], DType::F32);
