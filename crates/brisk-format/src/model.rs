@@ -140,7 +140,12 @@ impl SavedModel {
 
     /// The task, to evaluate or predict with.
     pub fn task(&self) -> Task {
-        Task { model: self.model.clone(), outputs: self.outputs.clone(), rules: ParamRules::default() }
+        Task {
+            model: self.model.clone(),
+            outputs: self.outputs.clone(),
+            rules: ParamRules::default(),
+            gradient_checkpointing: false,
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Reverse-mode differentiation: one rule for each primitive.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::graph::{Id, Op};
-use crate::op::{Gradient, GradientOf};
+use crate::op::{Gradient, GradientOf, after};
 use crate::prim::{Binary, Reduce, Scalar, Unary};
 use crate::{Builder, DType, Error, Prim, Result, Role, Value};
 
@@ -45,6 +46,9 @@ fn backward<'g>(from: &[(Value<'g>, Value<'g>)], by: &[Value<'g>], cut: bool) ->
         depends[i] = by.iter().any(|v| v.id().index() == i)
             || b.node(Id(i as u32)).inputs.iter().any(|id| depends[id.index()]);
     }
+    let mut open = b.checkpoints();
+    // What stands in for values of a checkpoint, once computed again.
+    let mut again: HashMap<Id, Value<'g>> = HashMap::new();
     let mut gradients: HashMap<Id, Value<'g>> = HashMap::new();
     for &(value, dy) in from {
         accumulate(&mut gradients, value.id(), dy);
@@ -56,16 +60,23 @@ fn backward<'g>(from: &[(Value<'g>, Value<'g>)], by: &[Value<'g>], cut: bool) ->
             continue;
         }
         let node = b.node(id);
-        let inputs: Vec<_> = node.inputs.iter().map(|&id| b.value(id)).collect();
+        while open.last().is_some_and(|c| i < c.end) {
+            let checkpoint = open.pop().unwrap_or_default();
+            if checkpoint.contains(&i) {
+                recompute(b, checkpoint, dy, &mut again);
+            }
+        }
+        let value = |id: Id| again.get(&id).copied().unwrap_or_else(|| b.value(id));
+        let inputs: Vec<_> = node.inputs.iter().map(|&id| value(id)).collect();
         let wanted: Vec<_> = node.inputs.iter().map(|id| depends[id.index()]).collect();
         if !wanted.contains(&true) {
             continue;
         }
         let parts = b.scope_of(&node.scope, || match &node.op {
-            Op::Prim(prim) => rule(b, prim, &inputs, b.value(id), dy, &wanted),
+            Op::Prim(prim) => rule(b, prim, &inputs, value(id), dy, &wanted),
             Op::Named(def, attrs) => match def.gradient {
                 Gradient::Closed(closed) => {
-                    closed(GradientOf { inputs: &inputs, output: b.value(id), dy, attrs })
+                    closed(GradientOf { inputs: &inputs, output: value(id), dy, attrs })
                 }
                 Gradient::FromDecomposition => {
                     let result = (def.decompose)(b, &inputs, attrs);
@@ -81,15 +92,56 @@ fn backward<'g>(from: &[(Value<'g>, Value<'g>)], by: &[Value<'g>], cut: bool) ->
                 }
             },
         });
-        for ((input, part), wanted) in inputs.iter().zip(parts).zip(wanted) {
+        for ((&input, part), wanted) in node.inputs.iter().zip(parts).zip(wanted) {
             if let (Some(part), true) = (part, wanted) {
-                accumulate(&mut gradients, input.id(), part);
+                accumulate(&mut gradients, input, part);
             }
         }
     }
     b.check()?;
     let zero = |v: &Value<'g>| b.fill_as(0.0, v.shape(), v.dtype());
     Ok(by.iter().map(|v| gradients.get(&v.id()).copied().unwrap_or_else(|| zero(v))).collect())
+}
+
+/// Records a checkpoint's nodes once more, from what goes into it, and not before `dy` is known.
+fn recompute<'g>(
+    b: &'g Builder,
+    checkpoint: Range<usize>,
+    dy: Value<'g>,
+    again: &mut HashMap<Id, Value<'g>>,
+) {
+    let start = checkpoint.start;
+    let mut late: HashMap<Id, Value<'g>> = HashMap::new();
+    for i in checkpoint {
+        let id = Id(i as u32);
+        let node = b.node(id);
+        // What has a part for every sample comes in late, and with it all that depends on it; the rest is as it was.
+        let mut depends = false;
+        let inputs: Vec<_> = node
+            .inputs
+            .iter()
+            .map(|&input| {
+                let known = again.get(&input).copied();
+                let value = b.value(input);
+                let outside = input.index() < start && known.is_none();
+                let samples = value.dtype().is_float()
+                    && value.shape().rank() > 1
+                    && value.shape().first() == dy.shape().first()
+                    && !matches!(b.node(input).op, Op::Prim(Prim::Input(number, ..)) if b.role(number) != Role::Batch);
+                let value = match known {
+                    _ if outside && samples => *late.entry(input).or_insert_with(|| after(value, dy)),
+                    Some(again) => again,
+                    None => value,
+                };
+                depends |= value.id() != input;
+                value
+            })
+            .collect();
+        if depends {
+            let copy = b.scope_of(&node.scope, || b.push(node.op.clone(), &inputs));
+            again.insert(id, copy);
+        }
+    }
 }
 
 /// Gradients of a decomposition by its operands only, not by what those depend on.

@@ -11,6 +11,7 @@ use crate::prim::Scalar;
 use crate::{Builder, DType, Shape, Value};
 
 mod activation;
+mod after;
 mod attention;
 mod cross_entropy;
 mod dropout;
@@ -25,6 +26,7 @@ mod softmax;
 mod upsample;
 
 pub use activation::*;
+pub use after::*;
 pub use attention::*;
 pub use cross_entropy::*;
 pub use dropout::*;
@@ -313,6 +315,7 @@ pub static OPS: &[&OpDef] = &[
     &ATTENTION_GRAD,
     &SEGMENT_MAX,
     &DROPOUT,
+    &AFTER,
     &AVG_POOL,
     &GLOBAL_AVG_POOL,
     &GLOBAL_MAX_POOL,

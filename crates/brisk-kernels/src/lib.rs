@@ -1,12 +1,12 @@
 //! Compute on slices and strides: SIMD, convolutions, pooling, reductions, random numbers.
 //!
 //! Knows no graph, starts no thread, and allocates nothing: callers give every buffer, scratch included.
-//! (Two exceptions: building an [`elementwise::Program`], and the packing buffer that `gemm` keeps for each thread.)
+//! (Two exceptions: building an [`elementwise::Program`], and the packing buffer that [`matmul`] keeps for each thread.)
 //!
 //! Functions are safe and check lengths once a call; the loops inside are written once, generic over the width of a
 //! vector, and dispatched at run time by [`simd`]. Results never depend on how slices are aligned. Where each output
 //! has an element or a row of its own, they do not depend on how the work is divided either; sums over what was divided
-//! do, and so do matrix products (see [`matmul`]).
+//! do, and so do matrix products of up to three rows (see [`matmul`]).
 //!
 //! | module | holds |
 //! |---|---|

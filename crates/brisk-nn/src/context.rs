@@ -61,6 +61,7 @@ pub struct Context<'g> {
     updates: Vec<(Value<'g>, Value<'g>)>,
     rules: ParamRules,
     epoch: usize,
+    checkpoints: bool,
     masks: HashMap<Id, Value<'g>>,
     states: HashMap<Id, Value<'g>>,
 }
@@ -77,6 +78,7 @@ impl<'g> Context<'g> {
             updates: vec![],
             rules: ParamRules::default(),
             epoch: 0,
+            checkpoints: false,
             masks: HashMap::new(),
             states: HashMap::new(),
         }
@@ -90,6 +92,34 @@ impl<'g> Context<'g> {
     /// With rules for the parameters that it hands out, as they hold in an epoch (from 0).
     pub fn with_rules(self, rules: &ParamRules, epoch: usize) -> Context<'g> {
         Context { rules: rules.clone(), epoch, ..self }
+    }
+
+    /// With [`Context::checkpoint`] in force, or not.
+    pub fn with_checkpoints(self, checkpoints: bool) -> Context<'g> {
+        Context { checkpoints, ..self }
+    }
+
+    /// Builds a part of a model whose insides are computed again for gradients, where that is asked for; see
+    /// [`Builder::checkpoint`]. Layers that stand in long rows, each large inside and small outside, are such parts.
+    ///
+    /// ```
+    /// use brisk_graph::{Builder, DType, Role};
+    /// use brisk_nn::{Context, Dense};
+    /// let b = Builder::new();
+    /// let x = b.input("x", Role::Batch, [2, 8], DType::F32);
+    /// let mut cx = Context::new(&b).with_checkpoints(true);
+    /// let y = cx.checkpoint(|cx| {
+    ///     let inner = cx.layer("inner", &Dense::new(64), &[x])?;
+    ///     cx.layer("outer", &Dense::new(8), &[inner])
+    /// })?;
+    /// assert_eq!(y.shape(), x.shape());
+    /// # Ok::<(), brisk_nn::Error>(())
+    /// ```
+    pub fn checkpoint<R>(&mut self, build: impl FnOnce(&mut Context<'g>) -> R) -> R {
+        match self.checkpoints {
+            true => self.builder.checkpoint(|| build(self)),
+            false => build(self),
+        }
     }
 
     /// The rules for parameters.

@@ -96,17 +96,25 @@ pub struct Task {
     pub outputs: Vec<TaskOutput>,
     /// What training does differently from one parameter to the next.
     pub rules: ParamRules,
+    /// Whether the layers of Transformers compute their insides again for their gradients, rather than keep them: less memory
+    /// for a third more arithmetic.
+    pub gradient_checkpointing: bool,
 }
 
 impl Task {
     /// For a model with one output, with the usual metrics. Its targets are the tensor [`Y`].
     pub fn new(model: Model, loss: Loss) -> Task {
-        Task { model, outputs: vec![TaskOutput::new(Y, loss)], rules: ParamRules::default() }
+        Task {
+            model,
+            outputs: vec![TaskOutput::new(Y, loss)],
+            rules: ParamRules::default(),
+            gradient_checkpointing: false,
+        }
     }
 
     /// For a model whose outputs are these, in their order.
     pub fn with_outputs(model: Model, outputs: Vec<TaskOutput>) -> Result<Task> {
-        let task = Task { model, outputs, rules: ParamRules::default() };
+        let task = Task { model, outputs, rules: ParamRules::default(), gradient_checkpointing: false };
         task.check().map(|()| task)
     }
 
@@ -142,7 +150,9 @@ impl Task {
         let x = self.inputs(&b, &shapes)?;
         let y = self.targets(&b, &shapes)?;
         let key = b.input(KEY, Role::Scalar, [2], DType::I32);
-        let mut cx = Context::training(&b, key).with_rules(&self.rules, epoch);
+        let mut cx = Context::training(&b, key)
+            .with_rules(&self.rules, epoch)
+            .with_checkpoints(self.gradient_checkpointing);
         let predictions = self.model.forward_all(&mut cx, &x)?;
         let outputs = self.measure(&predictions, &y)?;
         let params: Vec<_> = cx.trainable().map(|(name, value)| (name.to_string(), value)).collect();

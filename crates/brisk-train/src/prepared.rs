@@ -122,6 +122,7 @@ impl Project {
         }
         task.model.set_stored(INPUT, DType::U8, scaling(&preprocessing))?;
         task.rules = self.train.parameters.clone();
+        task.gradient_checkpointing = self.train.gradient_checkpointing;
         fits(&task, dataset.classes().len())?;
         let start = task.init_state(&self.train.optimizer, self.train.seed)?;
         let data = PreparedData::Images(Box::new(Images { dataset, splits, preprocessing }));

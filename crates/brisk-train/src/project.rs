@@ -226,6 +226,8 @@ pub struct TrainSpec {
     pub epochs: usize,
     /// Batches whose gradients are added up before each update.
     pub accumulate: usize,
+    /// Whether the layers of Transformers compute their insides again for their gradients: less memory for more arithmetic.
+    pub gradient_checkpointing: bool,
     /// What everything random follows from.
     pub seed: u64,
     /// When to stop early.
@@ -254,6 +256,7 @@ impl Default for TrainSpec {
             batch_tokens: None,
             epochs: 10,
             accumulate: 1,
+            gradient_checkpointing: false,
             seed: 42,
             early_stopping: None,
             keep: Keep::Best,

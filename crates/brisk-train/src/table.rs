@@ -85,6 +85,7 @@ impl Table {
             model: assembly.model,
             outputs: assembly.outputs,
             rules: project.train.parameters.clone(),
+            gradient_checkpointing: project.train.gradient_checkpointing,
         };
         let mut state = task.init_state(&project.train.optimizer, project.train.seed)?;
         let loaded = pretrained.as_ref().map(|p| p.load_into(&task.model, &mut state)).transpose()?;

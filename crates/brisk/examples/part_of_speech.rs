@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::new(ModelInput::packed_text("text"), layers, &[])?;
     println!("{}", model.summary()?);
     let outputs = vec![TaskOutput::new("tags", Loss::tags())];
-    let task = Task { model, outputs, rules: ParamRules::fine_tuning() };
+    let task = Task { model, outputs, rules: ParamRules::fine_tuning(), gradient_checkpointing: false };
 
     let loader = |rows: &Rows, shuffle| {
         let batch = BatchSize::Tokens(512);

@@ -48,7 +48,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::new(inputs, layers, &[])?;
     println!("{}", model.summary()?);
     let output = TaskOutput::new("label", Loss::sparse_categorical_crossentropy());
-    let task = Task { model, outputs: vec![output], rules: Default::default() };
+    let task =
+        Task { model, outputs: vec![output], rules: Default::default(), gradient_checkpointing: false };
 
     let loader = |rows: &Rows, shuffle| {
         let options = TableLoaderOptions { shuffle, layouts: Layouts::padded(), ..Default::default() };

@@ -45,6 +45,9 @@ pub struct Bencher {
     steps: u32,
     #[command(flatten)]
     threads: super::Threads,
+    /// Compute the insides of Transformer layers again for their gradients, rather than keep them
+    #[arg(long)]
+    gradient_checkpointing: bool,
     /// Show the compiled plan: regions, tiles, kernels, memory (on stderr)
     #[arg(long)]
     explain: bool,
@@ -87,7 +90,8 @@ impl Bencher {
     fn run(&self, training: bool) -> Result<ExitCode> {
         let device = self.threads.device();
         let optimizer = optimizer(&self.preset);
-        let task = task(&self.preset)?;
+        let mut task = task(&self.preset)?;
+        task.gradient_checkpointing = self.gradient_checkpointing;
         let mut state = task.init_state(&optimizer, 42)?;
         let stock = self.stock(&task)?;
         let shapes = Shapes::from(&stock[0][..]);

@@ -191,7 +191,7 @@ impl Layer for TextEncoder {
         }
         let mut x = cx.scope("embeddings", |cx| self.embed(cx, ids, positions, types))?;
         for i in 0..self.num_layers {
-            x = cx.scope(&format!("layer_{i}"), |cx| self.transform(cx, x, segments))?;
+            x = cx.scope(&format!("layer_{i}"), |cx| cx.checkpoint(|cx| self.transform(cx, x, segments)))?;
         }
         Ok(x)
     }

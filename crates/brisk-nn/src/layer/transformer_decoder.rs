@@ -120,10 +120,12 @@ impl Layer for TransformerDecoder {
         };
         let parts = self.parts();
         parts.check(cx, x)?;
-        let mut x = parts.attend_self(cx, x, true)?;
-        if let Some(memory) = memory {
-            x = parts.attend_to(cx, x, memory)?;
-        }
-        parts.feed_forward(cx, x)
+        cx.checkpoint(|cx| {
+            let mut x = parts.attend_self(cx, x, true)?;
+            if let Some(memory) = memory {
+                x = parts.attend_to(cx, x, memory)?;
+            }
+            parts.feed_forward(cx, x)
+        })
     }
 }

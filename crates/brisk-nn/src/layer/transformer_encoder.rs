@@ -110,7 +110,9 @@ impl Layer for TransformerEncoder {
     fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
         let (x, parts) = (cx.one(inputs)?, self.parts());
         parts.check(cx, x)?;
-        let x = parts.attend_self(cx, x, false)?;
-        parts.feed_forward(cx, x)
+        cx.checkpoint(|cx| {
+            let x = parts.attend_self(cx, x, false)?;
+            parts.feed_forward(cx, x)
+        })
     }
 }

@@ -6,6 +6,7 @@ use brisk_graph::{Builder, Role, Tensor, grad};
 use brisk_nn::prelude::*;
 use brisk_nn::{Accumulation, Lora, Rows, Shapes, TaskOutput, Unfreeze};
 use brisk_nn::{LayerSpec, ModelInput};
+use brisk_runtime::{Cpu, Device, Options};
 use brisk_testkit::{assert_close, goldens};
 use serde_json::json;
 
@@ -193,4 +194,36 @@ fn outputs_of_samples_and_tokens_are_trained_together() {
     }
     let error = task.train_graph(&Optimizer::adam(0.1), 3).expect_err("tokens").to_string();
     assert_eq!(error, "batch \"tokens\": its sizes differ from batch to batch; give the batch's tensors");
+}
+
+#[test]
+fn gradient_checkpointing_takes_less_memory_and_changes_no_step() {
+    let layer = || TransformerEncoder::new(96, 4).dropout(0.2);
+    let model = Sequential::new([6, 8]).add(layer()).add(layer()).add(layer()).add(layer());
+    let model = model.add(GlobalAveragePooling1D::default()).add(Dense::new(3)).build().expect("fits");
+    let plain = Task::new(model, Loss::sparse_categorical_crossentropy());
+    let saving = Task { gradient_checkpointing: true, ..plain.clone() };
+    let optimizer = Optimizer::sgd(0.5);
+    let [one, other] = [&plain, &saving].map(|t| t.train_graph(&optimizer, 4).expect("fits"));
+    assert!(other.nodes.len() > one.nodes.len());
+    let values = |n: usize| (0..n).map(|i| ((i * 7919) % 1009) as f32 / 500.0 - 1.0).collect::<Vec<_>>();
+    let state = plain.init_state(&optimizer, 1).expect("fits");
+    let mut given: HashMap<_, _> = state.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
+    given.insert("x".into(), Tensor::new([4, 6, 8], values(4 * 6 * 8)).expect("fits"));
+    given.insert("y".into(), Tensor::new([4], (0..4).map(|i| i % 3).collect::<Vec<i32>>()).expect("fits"));
+    given.insert("key".into(), Tensor::new([2], vec![3, 4]).expect("a key"));
+    given.extend(optimizer.scalars(0.5, 0).into_iter().map(|(n, t)| (n.to_string(), t)));
+    for (runner, run, rtol, atol) in RUNNERS {
+        let (want, got) = (run(&one, &given), run(&other, &given));
+        assert_eq!(want.len(), got.len());
+        for (name, want) in &want {
+            assert_close(&format!("{name} by {runner}"), &got[name].to_f64s(), &want.to_f64s(), rtol, atol);
+        }
+    }
+    let memory = |task: &Task| {
+        let graph = task.train_graph(&optimizer, 500).expect("fits");
+        Cpu::new(2).compile(&graph, &Options::default()).expect("fits").facts().arena_bytes
+    };
+    let (all, less) = (memory(&plain), memory(&saving));
+    assert!(less < all * 2 / 3, "{less} bytes, not much less than {all}");
 }
