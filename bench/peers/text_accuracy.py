@@ -29,6 +29,7 @@ p.add_argument("source", type=pathlib.Path)
 p.add_argument("model", nargs="?", help="a Hugging Face folder, for english")
 p.add_argument("--brisk", default="target/release/brisk")
 p.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+p.add_argument("--models", nargs="+", help="of chinese: lstm, transformer (default: both)")
 p.add_argument("--threads", type=int, default=2)
 p.add_argument("--work", type=pathlib.Path, default=pathlib.Path("target/text-accuracy"))
 p.add_argument("--group-by-length", action="store_true", help="let the Trainer group texts by length, as Brisk does")
@@ -99,8 +100,9 @@ outputs: {{label: {{type: category, column: label}}}}
 data: {{source: {data}}}
 model:
   layers:
-    - Embedding: {{output_dim: 128, mask_zero: true}}
-    - PositionEmbedding: {{sequence_length: {length}}}
+    - Embedding: {{output_dim: 128, mask_zero: true, name: tokens}}
+    - PositionEmbedding: {{sequence_length: {length}, name: places}}
+    - Add: {{inputs: [tokens, places]}}
     - TransformerEncoder: {{intermediate_dim: 256, num_heads: 4, dropout: 0.1}}
     - TransformerEncoder: {{intermediate_dim: 256, num_heads: 4, dropout: 0.1}}
     - GlobalAveragePooling1D
@@ -155,7 +157,7 @@ def peer(name, data, seed):
 data = args.work / args.task
 prepare(data)
 print("| model | seed | Brisk, accuracy | peer, accuracy | Brisk, s | peer, s |\n|---|---|---|---|---|---|", flush=True)
-for name in ("minilm",) if args.task == "english" else ("lstm", "transformer"):
+for name in ["minilm"] if args.task == "english" else args.models or ["lstm", "transformer"]:
     table = []
     for seed in args.seeds:
         (s, a), (t, b) = brisk(name, data, seed), peer(name, data, seed)
