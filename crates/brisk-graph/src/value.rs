@@ -120,7 +120,7 @@ impl Builder {
         state.streams - 1
     }
 
-    /// Records a part of a computation that [`grad`](crate::grad) computes again, from what goes into it, rather than have
+    /// Records a part of a computation that [`grad`](crate::grad()) computes again, from what goes into it, rather than have
     /// everything inside kept until then (Chen and others, 2016): less memory for more arithmetic, with the same result.
     ///
     /// ```

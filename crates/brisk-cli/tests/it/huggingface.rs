@@ -196,6 +196,54 @@ fn transformers_gives_what_the_fine_tuned_model_gives() {
     }
 }
 
+/// Loss and gradients of a classification step are PyTorch's: a step of plain descent, without dropout, says them.
+#[test]
+#[ignore = "needs a Python with transformers in BRISK_PYTHON"]
+fn a_step_goes_where_pytorch_says() {
+    let python = std::env::var("BRISK_PYTHON").expect("BRISK_PYTHON");
+    let folder = std::env::var("BRISK_HF_FOLDER").unwrap_or_else(|_| golden("bert"));
+    let place = Place::empty();
+    for file in std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()) {
+        if file.ends_with("modules.json") {
+            continue; // names folders
+        }
+        std::fs::create_dir_all(place.at("encoder")).unwrap();
+        std::fs::copy(&file, place.at("encoder").join(file.file_name().unwrap())).unwrap();
+    }
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(place.at("encoder/config.json")).unwrap()).unwrap();
+    for key in ["hidden_dropout_prob", "attention_probs_dropout_prob"] {
+        config[key] = 0.0.into();
+    }
+    place.write("encoder/config.json", config.to_string());
+    place.write("data/train.csv", reviews(24));
+    let train = |run: &str, rate: &str| {
+        let project = format!(
+            "inputs: {{text: {{type: text}}}}
+outputs: {{label: {{type: category}}}}
+data: {{source: data}}
+model: {{pretrained: encoder}}
+train: {{optimizer: {{sgd: {{learning_rate: {rate}}}}}, batch_size: 24, epochs: 1, keep: last}}
+"
+        );
+        place.write("tiny.yaml", project);
+        place.train(run, &[]);
+        let out = format!("{run}-out");
+        place.brisk(&["export", run, "--format", "huggingface", "--output", &out]).good();
+    };
+    // So small a step moves nothing; so large a one that what is left of the weights does not matter.
+    train("still", "1e-30");
+    train("moved", "1000");
+    let history = std::fs::read_to_string(place.at("still/history.csv")).unwrap();
+    let loss = history.lines().nth(1).unwrap().split(',').nth(1).unwrap().to_string();
+    place.write("gradients.py", include_str!("gradients.py"));
+    let mut command = std::process::Command::new(python);
+    let paths = ["gradients.py", "still-out", "moved-out", "data/train.csv"].map(|p| place.at(p));
+    let output = command.args(paths).args(["1000", &loss]).output().unwrap();
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn what_no_folder_can_say_is_refused() {
     let place = Place::empty();
