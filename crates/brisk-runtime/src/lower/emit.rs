@@ -73,7 +73,8 @@ impl Lowering<'_> {
         transposed: bool,
         packs: &mut Vec<Step>,
     ) -> Option<V> {
-        if !list.by_tile || m < KEPT_ROWS || n * k < PACKED_ELEMENTS || self.trace {
+        let narrow = !transposed && n <= matmul::panel_width();
+        if !list.by_tile || narrow || m < KEPT_ROWS || n * k < PACKED_ELEMENTS || self.trace {
             return None;
         }
         let source = self.resolve(matrix);
