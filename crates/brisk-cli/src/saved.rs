@@ -49,6 +49,7 @@ impl Saved {
             },
             false => load_model(path),
         }?;
+        let model = model.merged()?;
         let folder = if is_run { inside } else { path.to_path_buf() };
         let takes = match saved_features(&folder, &model)? {
             Some((features, layouts)) => Takes::Table { features, layouts },

@@ -16,7 +16,7 @@ use std::io::Write;
 use std::path::Path;
 
 use brisk_graph::{DType, Shape, Tensor};
-use brisk_nn::{INPUT, Loss, Metric, Model, ParamRules, ParamSpec, Scaling, Task, TaskOutput, Y};
+use brisk_nn::{INPUT, Lora, Loss, Metric, Model, ParamRules, ParamSpec, Scaling, Task, TaskOutput, Y};
 use brisk_runtime::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,6 +53,8 @@ pub struct SavedModel {
     pub card: String,
     /// Parameters and running statistics.
     pub state: State,
+    /// The additions of low rank that stand beside their matrices in the state; none in most models.
+    pub lora: Option<Lora>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ struct Config {
     loss: Option<Loss>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     metrics: Option<Vec<Metric>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lora: Option<Lora>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scaling: Option<Scaling>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,7 +106,7 @@ impl Config {
 
 impl SavedModel {
     /// A trained task: takes the model's own tensors out of a training state, and leaves the optimizer's. Additions of low
-    /// rank become part of their matrices.
+    /// rank become part of their matrices, unless the rules say that they stay beside them.
     ///
     /// ```
     /// use brisk_format::{SavedModel, load_model, save_model};
@@ -123,19 +127,23 @@ impl SavedModel {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(task: &Task, state: &State) -> SavedModel {
-        let names = task.model.param_specs().unwrap_or_default().into_iter().map(|p| p.name);
-        let merged = task.rules.merge(state);
+        let lora = task.rules.lora.clone().filter(|lora| !lora.merge);
+        let merged = if lora.is_none() { task.rules.merge(state).ok() } else { None };
         let state = merged.as_ref().unwrap_or(state);
-        let own = |name: String| state.get(&name).cloned().map(|tensor| (name, tensor));
-        SavedModel {
+        let mut saved = SavedModel {
             model: task.model.clone(),
             outputs: task.outputs.clone(),
             preprocessing: Value::Null,
             files: Vec::new(),
             labels: Vec::new(),
             card: String::new(),
-            state: names.filter_map(own).collect(),
-        }
+            state: State::new(),
+            lora,
+        };
+        let names = saved.task().param_specs().unwrap_or_default().into_iter().map(|p| p.name);
+        let own = |name: String| state.get(&name).cloned().map(|tensor| (name, tensor));
+        saved.state = names.filter_map(own).collect();
+        saved
     }
 
     /// The task, to evaluate or predict with.
@@ -143,9 +151,29 @@ impl SavedModel {
         Task {
             model: self.model.clone(),
             outputs: self.outputs.clone(),
-            rules: ParamRules::default(),
+            rules: ParamRules { lora: self.lora.clone(), ..ParamRules::default() },
             gradient_checkpointing: false,
         }
+    }
+
+    /// The same model with additions of low rank as part of their matrices.
+    ///
+    /// ```
+    /// use brisk_format::SavedModel;
+    /// use brisk_nn::prelude::*;
+    /// use brisk_nn::{Lora, ParamRules};
+    /// let model = Sequential::new([4]).add(Dense::new(2)).build()?;
+    /// let lora = Lora { rank: 1, alpha: None, parameters: vec!["kernel".into()], merge: false };
+    /// let rules = ParamRules { lora: Some(lora), ..ParamRules::default() };
+    /// let task = Task { rules, ..Task::new(model, Loss::sparse_categorical_crossentropy()) };
+    /// let saved = SavedModel::new(&task, &task.init_state(&Optimizer::adam(1e-3), 42)?);
+    /// assert!(saved.state.get("dense.kernel.lora_a").is_some());
+    /// assert!(saved.merged()?.state.get("dense.kernel.lora_a").is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn merged(self) -> brisk_nn::Result<SavedModel> {
+        let state = self.task().rules.merge(&self.state)?;
+        Ok(SavedModel { state, lora: None, ..self })
     }
 }
 
@@ -159,7 +187,7 @@ pub fn is_model(dir: &Path) -> bool {
 pub fn save_model(dir: &Path, saved: &SavedModel) -> Result<()> {
     let unsaved = |message: String| Error::unsaved(dir, message);
     check_place(dir)?;
-    let specs = saved.model.param_specs().map_err(|e| unsaved(e.to_string()))?;
+    let specs = saved.task().param_specs().map_err(|e| unsaved(e.to_string()))?;
     let found: Vec<_> = saved.state.iter().map(|(name, t)| (name, kind(t.dtype(), t.shape()))).collect();
     let problems = compare(&specs, &found);
     if !problems.is_empty() {
@@ -172,6 +200,7 @@ pub fn save_model(dir: &Path, saved: &SavedModel) -> Result<()> {
         outputs: saved.outputs.clone(),
         loss: None,
         metrics: None,
+        lora: saved.lora.clone(),
         scaling: None,
         input_dtype: None,
     };
@@ -220,8 +249,11 @@ fn load(dir: &Path) -> Result<SavedModel> {
     let (path, text) = manifest.read_text(dir, CONFIG)?;
     let config: Config = serde_json::from_str(&text)
         .map_err(|e| Error::content(&path, format!("{e}; if a newer Brisk wrote it, update Brisk")))?;
+    let lora = config.lora.clone();
     let (model, outputs) = config.parts().map_err(|message| Error::content(&path, message))?;
-    let specs = model.param_specs().map_err(|e| Error::content(&path, e))?;
+    let rules = ParamRules { lora, ..ParamRules::default() };
+    let task = Task { model, outputs, rules, gradient_checkpointing: false };
+    let specs = task.param_specs().map_err(|e| Error::content(&path, e))?;
     let (path, text) = manifest.read_text(dir, PREPROCESSING)?;
     let preprocessing = serde_json::from_str(&text).map_err(|e| Error::content(&path, e))?;
     let (path, labels) = manifest.read_text(dir, LABELS)?;
@@ -229,13 +261,11 @@ fn load(dir: &Path) -> Result<SavedModel> {
     check_files(others.iter().map(String::as_str)).map_err(|m| Error::content(&dir.join(MANIFEST), m))?;
     let read = |name: String| Ok((name.clone(), manifest.read_text(dir, &name)?.1));
     let saved = SavedModel {
-        model,
-        outputs,
         preprocessing,
         files: others.into_iter().map(read).collect::<Result<_>>()?,
         labels: labels.split_terminator('\n').map(unescape).collect(),
         card: fs::read(dir.join(CARD)).map(|c| String::from_utf8_lossy(&c).into_owned()).unwrap_or_default(),
-        state: load_state(&dir.join(TENSORS), &manifest, &specs)?,
+        ..SavedModel::new(&task, &load_state(&dir.join(TENSORS), &manifest, &specs)?)
     };
     match check_labels(&saved) {
         Ok(()) => Ok(saved),

@@ -77,6 +77,16 @@ pub struct Lora {
     pub alpha: Option<f64>,
     /// Patterns of the matrices.
     pub parameters: Vec<String>,
+    /// Whether a model that is saved has the additions in its matrices, rather than beside them.
+    #[serde(default = "merged", skip_serializing_if = "is_merged")]
+    pub merge: bool,
+}
+
+fn merged() -> bool {
+    true
+}
+fn is_merged(merge: &bool) -> bool {
+    *merge
 }
 
 impl Lora {
@@ -215,7 +225,7 @@ impl ParamRules {
     /// use brisk_graph::Tensor;
     /// use brisk_nn::{Lora, ParamRules};
     /// use brisk_runtime::State;
-    /// let lora = Lora { rank: 1, alpha: Some(2.0), parameters: vec!["kernel".into()] };
+    /// let lora = Lora { rank: 1, alpha: Some(2.0), parameters: vec!["kernel".into()], merge: true };
     /// let rules = ParamRules { lora: Some(lora), ..ParamRules::default() };
     /// let state: State = [
     ///     ("dense.kernel", Tensor::new([2, 1], vec![1.0f32, 2.0])?),
@@ -359,7 +369,7 @@ mod tests {
             error(frozen),
             "parameter rules: no parameter fits the pattern \"dens\"; parameters are called dense.bias, ..."
         );
-        let lora = Lora { rank: 2, alpha: None, parameters: vec!["bias".into()] };
+        let lora = Lora { rank: 2, alpha: None, parameters: vec!["bias".into()], merge: true };
         assert!(error(ParamRules { lora: Some(lora), ..ParamRules::default() }).contains("no matrix fits"));
         ParamRules::fine_tuning().check(&[spec]).expect("usual");
     }

@@ -42,7 +42,7 @@ impl Export {
         let Format::Huggingface = self.format;
         let inside = self.run.join("model");
         let model = if !is_model(&self.run) && is_model(&inside) { &inside } else { &self.run };
-        let saved = load_model(model)?;
+        let saved = load_model(model)?.merged()?;
         let like = self.like.clone().map_or_else(|| pretrained(&self.run), |like| Ok(Some(like)))?;
         let like = like.as_deref().map(HfFolder::open).transpose()?;
         let config = HfConfig::of_model(&saved, like.as_ref().map(HfFolder::config))?;

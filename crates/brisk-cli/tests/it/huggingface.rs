@@ -170,6 +170,30 @@ fn a_fine_tuned_model_goes_out_and_comes_back() {
     assert_eq!(said, ask("out"));
 }
 
+#[test]
+fn additions_of_low_rank_kept_apart_count_and_go_out_merged() {
+    let place = Place::empty();
+    place.write("reviews.csv", reviews(40));
+    let lora = ", parameters: {lora: {rank: 2, parameters: [query.kernel, value.kernel], merge: false}}";
+    place.write("tiny.yaml", of_reviews(&format!("{{pretrained: {:?}}}", golden("bert")), lora));
+    place.train("run", &GENTLY);
+    let saved = load_model(&place.at("run/model")).unwrap();
+    assert!(saved.state.iter().any(|(name, _)| name.ends_with("query.kernel.lora_b")));
+    place.brisk(&["evaluate", "run"]).good();
+    place.brisk(&["export", "run", "--format", "huggingface", "--output", "out"]).good();
+    let ask = |model: &str| place.brisk(&["predict", model, "--json", "这部电影很好看"]).good().json();
+    assert_eq!(ask("run"), ask("out"));
+    // Without them it would say something else.
+    let mut without = saved;
+    let ends: Vec<_> =
+        without.state.iter().filter(|(n, _)| n.ends_with("lora_b")).map(|(n, _)| n.to_string()).collect();
+    for name in ends {
+        without.state.get_mut(&name).unwrap().f32s_mut().unwrap().fill(0.0);
+    }
+    save_model(&place.at("without"), &without).unwrap();
+    assert_ne!(ask("run"), ask("without"));
+}
+
 /// The same in transformers itself. `BRISK_PYTHON` is a Python that has it; `BRISK_HF_FOLDER` an encoder to fine-tune, or else a golden.
 #[test]
 #[ignore = "needs a Python with transformers in BRISK_PYTHON"]

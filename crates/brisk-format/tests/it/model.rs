@@ -1,9 +1,10 @@
 use std::fs;
 use std::path::Path;
 
-use brisk_format::{Error, is_model, load_model, load_tensors, save_model, save_tensors};
+use brisk_format::{Error, SavedModel, is_model, load_model, load_tensors, save_model, save_tensors};
 use brisk_graph::{DType, Tensor};
-use brisk_nn::{INPUT, Scaling};
+use brisk_nn::prelude::*;
+use brisk_nn::{INPUT, Lora, ParamRules, Scaling};
 
 use crate::hostile::replace;
 use crate::{names, saved};
@@ -253,4 +254,29 @@ fn tensors_that_do_not_fit_are_named() {
     assert!(matches!(&error, Error::Tensors { problems, .. } if problems.len() == 3), "{error}");
     replace(&path, "model.safetensors", b"PK\x03\x04");
     says(&path, "not a sound safetensors file: expected at least 8 bytes, found 4");
+}
+
+#[test]
+fn additions_of_low_rank_stay_beside_their_matrices_if_asked_for() {
+    let model = Sequential::new([5]).add(Dense::new(8)).add(Dense::new(2)).build().unwrap();
+    let plain = Task::new(model, Loss::sparse_categorical_crossentropy());
+    let lora = |merge| Lora { rank: 2, alpha: Some(3.0), parameters: vec!["kernel".into()], merge };
+    let task =
+        |merge| Task { rules: ParamRules { lora: Some(lora(merge)), ..Default::default() }, ..plain.clone() };
+    let mut state = task(false).init_state(&Optimizer::sgd(0.1), 3).unwrap();
+    for spec in task(false).param_specs().unwrap() {
+        let t = Initializer::HeUniform.tensor(5, &spec.name, spec.shape.clone()).unwrap();
+        state.insert(spec.name, t);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (apart, together) = (dir.path().join("apart"), dir.path().join("together"));
+    save_model(&apart, &SavedModel::new(&task(false), &state)).unwrap();
+    save_model(&together, &SavedModel::new(&task(true), &state)).unwrap();
+    let (apart, together) = (load_model(&apart).unwrap(), load_model(&together).unwrap());
+    assert_eq!(apart.lora, Some(lora(false)));
+    let same = |name: &str| apart.state.get(name) == state.get(name);
+    assert!(same("dense.kernel") && same("dense.kernel.lora_a") && same("dense_1.kernel.lora_b"));
+    assert_eq!((apart.state.len(), together.state.len(), &together.lora), (8, 4, &None));
+    assert!(together.state.get("dense.kernel") != state.get("dense.kernel"));
+    assert_eq!(apart.merged().unwrap(), together);
 }

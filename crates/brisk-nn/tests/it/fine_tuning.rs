@@ -122,7 +122,7 @@ fn parameters_thaw_epoch_by_epoch() {
 
 #[test]
 fn a_model_with_its_additions_merged_says_the_same() {
-    let lora = Lora { rank: 2, alpha: Some(3.0), parameters: vec!["kernel".into()] };
+    let lora = Lora { rank: 2, alpha: Some(3.0), parameters: vec!["kernel".into()], merge: true };
     let task = task(ParamRules { lora: Some(lora), ..ParamRules::default() });
     let mut state = task.init_state(&Optimizer::sgd(0.1), 3).expect("fits");
     for spec in task.param_specs().expect("sound") {
