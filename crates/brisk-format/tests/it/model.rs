@@ -79,7 +79,7 @@ fn the_former_model_is_found_if_a_replacement_was_cut_off() {
 fn what_does_not_fit_is_not_saved() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model");
-    let says = |change: &dyn Fn(&mut brisk_format::SavedModel), expected: &str| {
+    let says = |change: &dyn Fn(&mut SavedModel), expected: &str| {
         let mut model = saved(1);
         change(&mut model);
         let error = save_model(&path, &model).unwrap_err();
