@@ -69,7 +69,11 @@ pub fn code(error: &anyhow::Error) -> u8 {
             return Some(!e.is_io());
         }
         if let Some(e) = cause.downcast_ref::<brisk_eval::Error>() {
-            return Some(!matches!(e, brisk_eval::Error::Data(e) if !e.is_bad_input()));
+            return Some(match e {
+                brisk_eval::Error::Data(e) => e.is_bad_input(),
+                brisk_eval::Error::Format(e) => !e.is_io(),
+                _ => true,
+            });
         }
         let io = cause.downcast_ref::<std::io::Error>()?;
         Some(matches!(io.kind(), NotFound | PermissionDenied | IsADirectory | NotADirectory))

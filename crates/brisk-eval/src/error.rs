@@ -33,6 +33,17 @@ pub enum Error {
     /// Something in the model is wrong.
     #[error(transparent)]
     Model(#[from] brisk_nn::Error),
+    /// A model cannot be read.
+    #[error(transparent)]
+    Format(#[from] brisk_format::Error),
+    /// A model that cannot be asked.
+    #[error("{place}: {message}")]
+    NotReady {
+        /// Its file or folder.
+        place: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
     /// Something in the data is wrong.
     #[error(transparent)]
     Data(#[from] brisk_data::Error),

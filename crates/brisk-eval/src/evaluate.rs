@@ -28,7 +28,7 @@ use crate::Result;
 /// ```
 pub struct Evaluator<'a> {
     task: &'a Task,
-    programs: Programs<'a, Shapes>,
+    programs: Programs<&'a dyn Device, Shapes>,
 }
 
 impl<'a> Evaluator<'a> {

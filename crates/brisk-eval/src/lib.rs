@@ -5,9 +5,10 @@
 //! - [`report`] puts a whole training run into one self-contained HTML page.
 //! - [`card`] writes the README of a published model.
 //!
-//! - [`Evaluator`] measures a model on data, [`Predictor`] asks it about new samples.
+//! - [`Evaluator`] measures a model on data, [`Predictor`] asks it about tensors.
+//! - [`Ready`] is a trained model with all that it needs to answer, [`Asker`] asks it about samples.
 //!
-//! All but those two are pure: numbers and strings in, numbers and strings out.
+//! All but those are pure: numbers and strings in, numbers and strings out.
 //!
 //! ```
 //! use brisk_eval::Classification;
@@ -27,6 +28,7 @@ pub mod metrics;
 mod outputs;
 pub mod plot;
 mod predict;
+mod ready;
 mod record;
 pub mod report;
 
@@ -36,5 +38,6 @@ pub use evaluate::Evaluator;
 pub use metrics::{Classification, MultiLabel, MultiLabelReport, Regression, RegressionReport, Report};
 pub use outputs::{OutputReport, Outputs};
 pub use predict::Predictor;
+pub use ready::{Answer, Asker, Guess, IMAGE, Ready, Said, Takes, guesses, record_features, shown};
 pub use record::EpochRecord;
 pub use report::{Mistake, RunReport};

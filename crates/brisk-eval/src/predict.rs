@@ -1,12 +1,14 @@
 //! Asking a model about new samples.
 
+use std::ops::Deref;
+
 use brisk_graph::{Graph, Tensor};
 use brisk_nn::{Shapes, Task};
 use brisk_runtime::{Device, Options, Programs, State};
 
 use crate::Result;
 
-/// Asks a model about new samples, in batches of any size.
+/// Asks a model about new samples, in batches of any size. Device and task are borrowed or shared (`Arc`).
 ///
 /// ```
 /// use brisk_graph::Tensor;
@@ -20,14 +22,14 @@ use crate::Result;
 /// assert_eq!(said[0].shape().dims(), [2, 3]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Predictor<'a> {
-    task: &'a Task,
-    programs: Programs<'a, Shapes>,
+pub struct Predictor<D, T> {
+    task: T,
+    programs: Programs<D, Shapes>,
 }
 
-impl<'a> Predictor<'a> {
+impl<D: Deref<Target: Device>, T: Deref<Target = Task>> Predictor<D, T> {
     /// Nothing is compiled yet.
-    pub fn new(device: &'a dyn Device, task: &'a Task) -> Predictor<'a> {
+    pub fn new(device: D, task: T) -> Predictor<D, T> {
         Predictor { task, programs: Programs::new(device) }
     }
 

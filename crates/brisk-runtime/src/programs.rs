@@ -1,12 +1,16 @@
 //! Programs that are kept for when they are needed again.
 
-use crate::{Device, Error, Options, Program};
+use std::ops::Deref;
+
 use brisk_graph::Graph;
+
+use crate::{Device, Error, Options, Program};
 
 /// How many programs are kept: those that were used last.
 const KEPT: usize = 64;
 
-/// Compiles a graph the first time that its key is asked for, and keeps the program: a program for each set of shapes.
+/// Compiles a graph the first time that its key is asked for, and keeps the program: a program for each set of shapes. The device is
+/// borrowed or shared: `&Cpu`, `Arc<dyn Device>`.
 ///
 /// ```
 /// use brisk_graph::{Builder, DType, Role, Tensor};
@@ -26,21 +30,21 @@ const KEPT: usize = 64;
 /// assert_eq!(programs.len(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Programs<'a, K> {
-    device: &'a dyn Device,
+pub struct Programs<D, K> {
+    device: D,
     /// The one that was used last stands at the end.
     kept: Vec<(K, Box<dyn Program>)>,
 }
 
-impl<'a, K: Clone + PartialEq> Programs<'a, K> {
+impl<D: Deref<Target: Device>, K: Clone + PartialEq> Programs<D, K> {
     /// None yet.
-    pub fn new(device: &'a dyn Device) -> Programs<'a, K> {
+    pub fn new(device: D) -> Programs<D, K> {
         Programs { device, kept: Vec::new() }
     }
 
     /// What they run on.
-    pub fn device(&self) -> &'a dyn Device {
-        self.device
+    pub fn device(&self) -> &D {
+        &self.device
     }
 
     /// The program of a key; `graph` says what it computes, if it is not there yet.

@@ -169,7 +169,7 @@ impl Position {
 /// The training programs, one for each set of shapes, place in an accumulation, and stage of unfreezing.
 struct Steps<'a> {
     fit: &'a Fit<'a>,
-    programs: Programs<'a, (Shapes, Accumulation, usize)>,
+    programs: Programs<&'a dyn Device, (Shapes, Accumulation, usize)>,
     /// Updates before each epoch, and in all.
     before: &'a [u64],
 }

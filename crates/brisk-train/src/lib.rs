@@ -5,7 +5,6 @@
 mod assemble;
 mod error;
 mod fit;
-mod folder;
 mod history;
 mod prepared;
 mod progress;
@@ -17,7 +16,6 @@ mod tensorboard;
 pub use assemble::{Assembly, Pretrained, assemble};
 pub use error::{Error, Result};
 pub use fit::{Fit, Flow, Hooks, Position};
-pub use folder::{Readable, embedder, import_folder};
 pub use history::History;
 pub use prepared::{Images, Prepared, PreparedData, scaling};
 pub use progress::{Progress, TaskProgress, Unit};
@@ -26,5 +24,5 @@ pub use project::{
     Project, TrainSpec,
 };
 pub use run::{Outcome, Run, evaluate, new_run_dir};
-pub use table::{Measured, Table, evaluate_table, saved_features};
+pub use table::{Measured, Table, evaluate_table};
 pub use tensorboard::EventWriter;

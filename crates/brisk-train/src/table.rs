@@ -1,6 +1,5 @@
 //! Projects over tables: features learned from the training rows, the model made for them, and batches.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use brisk_data::{
@@ -15,7 +14,7 @@ use brisk_runtime::{Device, State};
 use indexmap::IndexMap;
 
 use crate::assemble::{Pretrained, assemble};
-use crate::{Error, Project, Result};
+use crate::{Project, Result};
 
 /// The name of the output of a masked language model.
 pub(crate) const MASKED: &str = "token";
@@ -140,21 +139,10 @@ impl Table {
 
     /// What a saved model needs to encode rows again.
     pub(crate) fn write_into(&self, saved: &mut SavedModel) -> Result<()> {
-        record_features(saved, &self.features, &self.layouts)?;
+        brisk_eval::record_features(saved, &self.features, &self.layouts)?;
         saved.labels = self.labels();
         Ok(())
     }
-}
-
-/// Writes into a model how its rows are read.
-pub(crate) fn record_features(saved: &mut SavedModel, features: &Features, layouts: &Layouts) -> Result<()> {
-    let layouts: BTreeMap<String, String> = features
-        .texts()
-        .map(|(name, _)| (name.to_string(), format!("{:?}", layouts.of(name)).to_lowercase()))
-        .collect();
-    saved.preprocessing = serde_json::json!({ "features": features, "layouts": layouts });
-    saved.files = features.tokenizer_files()?;
-    Ok(())
 }
 
 /// Loss and metrics of a model on rows.
@@ -182,20 +170,4 @@ pub fn evaluate_table(
         _ => None,
     };
     Ok(Measured { values, report, outputs })
-}
-
-/// The features of a saved model, and how it wants texts to lie in memory; `None` if it is one of pictures.
-pub fn saved_features(dir: &std::path::Path, saved: &SavedModel) -> Result<Option<(Features, Layouts)>> {
-    let Some(features) = saved.preprocessing.get("features") else { return Ok(None) };
-    let fault = |message: String| Error::Run { path: dir.into(), message };
-    let mut features: Features = serde_json::from_value(features.clone())
-        .map_err(|e| fault(format!("preprocessing.json: {e}; restore the folder, or train again")))?;
-    features.load_tokenizers(dir)?;
-    let mut layouts = Layouts::packed();
-    for (name, layout) in saved.preprocessing["layouts"].as_object().into_iter().flatten() {
-        if layout == "padded" {
-            layouts = layouts.with(name, brisk_data::Layout::Padded);
-        }
-    }
-    Ok(Some((features, layouts)))
 }

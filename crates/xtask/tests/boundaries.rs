@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("brisk-nn", &["brisk-graph", "brisk-kernels", "brisk-runtime"]),
     ("brisk-data", &["brisk-graph"]),
     ("brisk-format", &["brisk-graph", "brisk-nn", "brisk-runtime"]),
-    ("brisk-eval", &["brisk-data", "brisk-graph", "brisk-nn", "brisk-runtime"]),
+    ("brisk-eval", &["brisk-data", "brisk-format", "brisk-graph", "brisk-nn", "brisk-runtime"]),
     (
         "brisk-train",
         &["brisk-data", "brisk-eval", "brisk-format", "brisk-graph", "brisk-nn", "brisk-runtime"],

@@ -9,6 +9,7 @@ use brisk_data::{
     BatchSize, Checks, Encoder, OpenOptions, Part, Rows, SourceSpec, SplitSpec, TableLoader,
     TableLoaderOptions, TableSpec, open, open_tables,
 };
+use brisk_eval::{Ready, Takes};
 use brisk_train::evaluate_table;
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::Threads;
 use crate::exit::bad_input;
 use crate::printer::Printer;
-use crate::saved::{Saved, Takes};
+use crate::saved::{image, labels, project};
 
 /// Tokens in a batch of texts, and samples in one of other rows.
 const TOKENS: usize = 4096;
@@ -43,8 +44,8 @@ pub struct Evaluate {
 
 impl Evaluate {
     pub fn run(self) -> Result<ExitCode> {
-        let saved = Saved::open(&self.run)?;
-        if let Takes::Table { .. } = saved.takes {
+        let saved = Ready::open(&self.run)?;
+        if !matches!(saved.takes, Takes::Pictures(_)) {
             return self.table(saved);
         }
         let part = match &self.data {
@@ -58,12 +59,12 @@ impl Evaluate {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn table(&self, saved: Saved) -> Result<ExitCode> {
+    fn table(&self, saved: Ready) -> Result<ExitCode> {
         let rows = match &self.data {
             Some(path) => open_tables(&TableSpec::at(path))?.for_evaluation().clone(),
             None => own_rows(&saved)?,
         };
-        let (model, features, layouts) = saved.into_readable()?;
+        let Ready { model, features, layouts, .. } = saved;
         if features.targets.is_empty() {
             return Err(bad_input(format!(
                 "{}: this model has no output that rows could be compared with",
@@ -104,8 +105,8 @@ impl Evaluate {
 }
 
 /// The rows that a run was tested on, or else validated on.
-fn own_rows(saved: &Saved) -> Result<Rows> {
-    let Some(project) = saved.project()? else { return Err(bad_input(ALONE)) };
+fn own_rows(saved: &Ready) -> Result<Rows> {
+    let Some(project) = project(saved)? else { return Err(bad_input(ALONE)) };
     let (set, _) = project.open_table()?;
     match (set.test, set.validation) {
         (Some(test), _) => Ok(test),
@@ -118,8 +119,8 @@ fn own_rows(saved: &Saved) -> Result<Rows> {
 }
 
 /// The test part of any source, its classes matched by name to the model's.
-fn given(saved: &Saved, source: &str) -> Result<Part> {
-    let image = saved.image()?;
+fn given(saved: &Ready, source: &str) -> Result<Part> {
+    let image = image(saved)?;
     let options = OpenOptions {
         size: Some([image.height, image.width]),
         channels: Some(image.channels),
@@ -127,13 +128,13 @@ fn given(saved: &Saved, source: &str) -> Result<Part> {
     };
     let data = open(&SourceSpec::from(source), &options)?;
     let part = data.for_evaluation().with_image_spec(image)?;
-    part.with_classes(&saved.labels())
+    part.with_classes(&labels(saved))
         .with_context(|| format!("--data {source}: its classes are not those of the model"))
 }
 
 /// What the run was tested on, or else validated on.
-fn own(saved: &Saved) -> Result<Part> {
-    let Some(project) = saved.project()? else {
+fn own(saved: &Ready) -> Result<Part> {
+    let Some(project) = project(saved)? else {
         return Err(bad_input(ALONE));
     };
     let (size, channels) = project.image();
@@ -154,5 +155,5 @@ fn own(saved: &Saved) -> Result<Part> {
             return Err(bad_input(NOTHING));
         }
     };
-    Ok(part.with_image_spec(saved.image()?)?.with_classes(&saved.labels())?)
+    Ok(part.with_image_spec(image(saved)?)?.with_classes(&labels(saved))?)
 }

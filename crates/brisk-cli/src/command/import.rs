@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use brisk_eval::Ready;
 use brisk_format::{Head, HfFolder, LoadReport, save_model};
 use brisk_nn::Activation;
-use brisk_train::import_folder;
 use clap::Args;
 use serde_json::json;
 
@@ -43,7 +43,7 @@ impl Import {
             false => printer.line(text(&folder, parameters, &report)?)?,
         }
         if let Some(output) = &self.output {
-            let (model, features, _) = import_folder(&folder)?;
+            let Ready { model, features, .. } = Ready::import(&folder)?;
             save_model(output, &model)?;
             let gives = features.targets.keys().next().map_or("embedding", String::as_str);
             eprintln!("The model is in {}: it reads `text`, and gives `{gives}`.", output.display());

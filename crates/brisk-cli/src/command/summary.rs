@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use brisk_eval::Ready;
 use brisk_nn::{Model, zoo};
 use brisk_train::{DEFAULT_PROJECT, Project};
 use clap::Args;
@@ -11,7 +12,6 @@ use serde_json::json;
 
 use crate::exit::bad_input;
 use crate::printer::Printer;
-use crate::saved::Saved;
 
 /// Classes of a ready-made model that is shown without data.
 const CLASSES: usize = 10;
@@ -48,7 +48,7 @@ impl Summary {
             let unfinished = path.join("config.yaml").is_file() && !path.join("model").is_dir();
             return match unfinished {
                 true => of_project(&Project::load(&path.join("config.yaml"), &[])?),
-                false => Ok(Saved::open(&path)?.model.model),
+                false => Ok(Ready::open(&path)?.model.model),
             };
         }
         if path.is_file() {

@@ -1,5 +1,6 @@
 //! Samples to the tensors of a batch.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use brisk_graph::Tensor;
@@ -70,10 +71,14 @@ impl Features {
     /// | output: tags | i32 `[tokens]` or `[n, length]`, as the text; -1 where there is none |
     ///
     /// An error if samples are not of these features.
-    pub fn collate(&self, samples: &[Encoded], layouts: &Layouts) -> Result<Vec<(String, Tensor)>> {
+    pub fn collate(
+        &self,
+        samples: &[impl Borrow<Encoded>],
+        layouts: &Layouts,
+    ) -> Result<Vec<(String, Tensor)>> {
         let mut tensors = Vec::new();
         for (i, (name, feature)) in self.inputs.iter().enumerate() {
-            let values = samples.iter().map(|s| s.inputs.get(i));
+            let values = samples.iter().map(|s| s.borrow().inputs.get(i));
             match feature {
                 Feature::Text(f) => {
                     let texts = texts(name, values, f.is_separate_pair())?;
@@ -107,11 +112,11 @@ impl Features {
                 }
             }
         }
-        if samples.iter().all(|s| s.targets.is_empty()) {
+        if samples.iter().all(|s| s.borrow().targets.is_empty()) {
             return Ok(tensors);
         }
         for (i, (name, target)) in self.targets.iter().enumerate() {
-            let values = samples.iter().map(|s| s.targets.get(i));
+            let values = samples.iter().map(|s| s.borrow().targets.get(i));
             let tensor = match target {
                 Target::Category { .. } => categories(name, values)?,
                 Target::Number { .. } => numbers(name, values)?,

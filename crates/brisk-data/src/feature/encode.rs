@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::target::{names, tags};
 use super::vector::ImageFeature;
-use super::{Feature, Features, Target, TextFeature, category, number};
+use super::{Feature, Features, Target, category, number};
 use crate::error::nearest;
-use crate::{Error, Result, Row, Rows, TextTokens, decode};
+use crate::{Error, Result, Row, Rows, TextTokens, Value, decode};
 
 /// One value of a sample, as its feature has read it.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +117,46 @@ impl Encoded {
     }
 }
 
+impl Feature {
+    /// Reads the fields of its [`columns`](Feature::columns), in their order; or says which of them is wrong, and why. A picture is no
+    /// field: [`Encoder`] reads its file, and others have its pixels.
+    ///
+    /// ```
+    /// use brisk_data::{EncodedValue, Feature, Notes, NumberFeature, Scaling};
+    /// let scaling = Scaling { offset: 10.0, factor: 0.5 };
+    /// let size = Feature::Number(NumberFeature { column: "size".into(), fill: None, scaling });
+    /// let mut notes = Notes::default();
+    /// assert_eq!(size.encode(&[&14.0.into()], &mut notes), Ok(EncodedValue::Number(2.0)));
+    /// assert!(size.encode(&[&"large".into()], &mut notes).is_err());
+    /// ```
+    pub fn encode(&self, fields: &[&Value], notes: &mut Notes) -> Result<EncodedValue, (usize, String)> {
+        let Some(&first) = fields.first() else { return Err((0, "no column".into())) };
+        notes.missing += fields.iter().filter(|f| f.is_missing()).count() as u64;
+        Ok(match self {
+            Feature::Text(f) => {
+                let (a, b) = f.encode(first, fields.get(1).copied()).map_err(|e| (0, e.to_string()))?;
+                for t in [Some(&a), b.as_ref()].into_iter().flatten() {
+                    notes.truncated += u64::from(t.cut > 0);
+                    notes.cut_tokens += t.cut as u64;
+                    notes.empty_texts += u64::from(t.is_empty);
+                }
+                EncodedValue::Text(a, b)
+            }
+            Feature::Number(f) => {
+                let x = number::filled(first, f.fill).map_err(|e| (0, e))?;
+                EncodedValue::Number(f.scaling.apply(x))
+            }
+            Feature::Category(f) => {
+                let number = f.number(first);
+                notes.unknown_categories += u64::from(number == 0);
+                EncodedValue::Category(number)
+            }
+            Feature::Vector(f) => EncodedValue::Vector(f.encode(fields)?),
+            Feature::Image(_) => return Err((0, "expected a picture".into())),
+        })
+    }
+}
+
 /// Reads the rows of a table as samples.
 #[derive(Clone, Debug)]
 pub struct Encoder {
@@ -191,51 +231,13 @@ impl Encoder {
         let fields: Vec<_> = columns.iter().map(|&c| row.get(c)).collect();
         let names = feature.columns();
         let error = |i: usize, reason: String| self.rows.error(index, names.get(i).unwrap_or(&""), reason);
-        let Some(&first) = fields.first() else { return Err(error(0, "no column".into())) };
-        notes.missing += fields.iter().filter(|f| f.is_missing()).count() as u64;
-        Ok(match feature {
-            Feature::Text(f) => self.text(index, f, &fields, notes)?,
-            Feature::Number(f) => {
-                let x = number::filled(first, f.fill).map_err(|e| error(0, e))?;
-                EncodedValue::Number(f.scaling.apply(x))
-            }
-            Feature::Category(f) => {
-                let number = f.number(first);
-                notes.unknown_categories += u64::from(number == 0);
-                EncodedValue::Category(number)
-            }
-            Feature::Vector(f) => EncodedValue::Vector(f.encode(&fields).map_err(|(i, e)| error(i, e))?),
-            Feature::Image(f) => {
-                let Some(path) = category::name(first) else {
-                    return Err(error(0, "the path of the picture is missing".into()));
-                };
-                self.image(index, f, &path)?
-            }
-        })
-    }
-
-    fn text(
-        &self,
-        index: usize,
-        f: &TextFeature,
-        fields: &[&crate::Value],
-        notes: &mut Notes,
-    ) -> Result<EncodedValue> {
-        let (Some(first), second) = (fields.first(), fields.get(1)) else {
-            return Err(self.rows.error(index, &f.column, "no column"));
-        };
-        let (a, b) = f.encode(first, second.copied()).map_err(|e| match e {
-            e @ (Error::Config { .. } | Error::Tokenizer { .. }) => {
-                self.rows.error(index, &f.column, e.to_string())
-            }
-            other => other,
-        })?;
-        for t in [Some(&a), b.as_ref()].into_iter().flatten() {
-            notes.truncated += u64::from(t.cut > 0);
-            notes.cut_tokens += t.cut as u64;
-            notes.empty_texts += u64::from(t.is_empty);
+        match feature {
+            Feature::Image(f) => match fields.first().and_then(|v| category::name(v)) {
+                Some(path) => self.image(index, f, &path),
+                None => Err(error(0, "the path of the picture is missing".into())),
+            },
+            _ => feature.encode(&fields, notes).map_err(|(i, reason)| error(i, reason)),
         }
-        Ok(EncodedValue::Text(a, b))
     }
 
     fn image(&self, index: usize, f: &ImageFeature, path: &str) -> Result<EncodedValue> {

@@ -6,19 +6,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use brisk_data::Rows;
+use brisk_data::{Notes, Rows};
+use brisk_eval::{Asker, Ready};
 use brisk_format::write_atomic;
-use brisk_train::embedder;
 
-use super::answer::warn;
-use super::ask::Asker;
+use super::answer::{encode, warn};
 use super::texts::Samples;
 use super::{Patient, Predict};
 use crate::exit::bad_input;
 use crate::printer::{Printer, thousands};
-use crate::saved::Saved;
 
-pub fn run(args: &Predict, saved: Saved, output: &Path) -> Result<ExitCode> {
+pub fn run(args: &Predict, ready: &Ready, output: &Path) -> Result<ExitCode> {
     let ending = output.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     let as_parquet = match ending.as_str() {
         "npy" => false,
@@ -34,20 +32,20 @@ pub fn run(args: &Predict, saved: Saved, output: &Path) -> Result<ExitCode> {
             return Err(bad_input(format!("{path}: expected a file that ends in .npy or .parquet")));
         }
     };
-    let (model, features, layouts) = embedder(saved.into_readable()?)?;
+    let ready = ready.embedder()?;
     // The shape stands at the front of the file: all texts are there before the first vector is.
-    let samples = Samples::open(args, &features)?;
+    let samples = Samples::open(args, &ready.features)?;
     let chunks = samples.chunks.collect::<Result<Vec<_>>>()?;
     let texts: usize = chunks.iter().map(Rows::len).sum();
-    let task = model.task();
-    let size = task.model.output_shape().last();
+    let size = ready.model.model.output_shape().last();
+    let features = Arc::new(ready.features.clone());
     let device = args.threads.device();
-    let mut asker = Asker::new(&device, &task, model.state, Arc::new(features.clone()), layouts);
+    let (mut asker, mut notes) = (Asker::new(&device, &ready), Notes::default());
     let mut progress = Patient::new(texts);
     let mut vectors = chunks.iter().map(|rows| -> Result<Vec<f32>> {
-        let said = asker.ask(rows)?;
+        let said = asker.ask(&encode(&features, rows, &mut notes)?)?;
         progress.add(rows.len());
-        Ok(said.into_iter().flat_map(|s| s.outputs.into_iter().take(1).flatten()).collect())
+        Ok(said.into_iter().flat_map(|s| s.into_iter().take(1).flatten()).collect())
     });
     match as_parquet {
         false => write(output, |w| {
@@ -69,7 +67,7 @@ pub fn run(args: &Predict, saved: Saved, output: &Path) -> Result<ExitCode> {
     }
     drop(vectors);
     progress.finish();
-    warn(&asker.notes);
+    warn(&notes);
     Printer::text().line(format!("{}: {} vectors of {size} numbers", output.display(), thousands(texts)))?;
     Ok(ExitCode::SUCCESS)
 }

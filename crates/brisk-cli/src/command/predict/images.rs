@@ -4,17 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use brisk_data::{ImageSpec, decode_image};
-use brisk_eval::Predictor;
-use brisk_graph::{DType, Tensor};
-use brisk_nn::X;
+use brisk_data::{Encoded, EncodedValue, ImageSpec, Notes, decode_image};
+use brisk_eval::{Asker, Guess, Ready, guesses, shown};
 use serde::Serialize;
 
-use super::{Guess, Predict, guesses, shown};
+use super::Predict;
 use crate::exit::{BAD_INPUT, bad_input, code, error_line, message};
 use crate::files::images;
 use crate::printer::Printer;
-use crate::saved::Saved;
+use crate::saved::labels;
 
 /// Images that are looked at together.
 const BATCH: usize = 32;
@@ -27,32 +25,23 @@ enum Answer {
     Failed { file: String, error: String },
 }
 
-pub fn run(args: &Predict, saved: &Saved) -> Result<ExitCode> {
-    if !saved.model.outputs.iter().all(|o| o.loss.is_classification()) {
+pub fn run(args: &Predict, ready: &Ready, image: ImageSpec) -> Result<ExitCode> {
+    if ready.features.targets.is_empty() {
         return Err(bad_input(format!("{}: this model does not tell classes apart", args.run.display())));
     }
     if args.inputs.is_empty() {
         return Err(bad_input("this model takes pictures: give files, or folders of pictures"));
     }
-    let image = saved.image()?;
     let files = images(&args.inputs.iter().map(PathBuf::from).collect::<Vec<_>>())?;
-    let (task, device, labels) = (saved.model.task(), args.threads.device(), saved.labels());
-    let mut predictor = Predictor::new(&device, &task);
-    let mut state = saved.model.state.clone();
+    let (device, labels) = (args.threads.device(), labels(ready));
+    let mut asker = Asker::new(&device, ready);
     let width = files.iter().map(|f| f.display().to_string().chars().count()).max().unwrap_or(0);
     let (printer, mut answers, mut worst) = (Printer::new(args.json), Vec::new(), 0);
     for files in files.chunks(BATCH) {
-        let read: Vec<_> = files.iter().map(|f| pixels(f, image)).collect();
-        let good: Vec<&[u8]> = read.iter().flatten().map(Vec::as_slice).collect();
-        let mut said = Vec::new();
-        if !good.is_empty() {
-            let batch = batch(&good, image, task.model.inputs()[0].dtype)?;
-            let said_to_all = predictor.run(&[(X, &batch)], &mut state)?.swap_remove(0);
-            let columns = said_to_all.shape().last();
-            let rows = said_to_all.f32s()?.chunks(columns);
-            said.extend(rows.map(|row| guesses(row, &labels, args.top as usize)));
-        }
-        let mut said = said.into_iter();
+        let read: Vec<_> = files.iter().map(|f| sample(f, image)).collect();
+        let samples: Vec<Encoded> = read.iter().flatten().cloned().collect();
+        let mut said =
+            asker.ask(&samples)?.into_iter().flatten().map(|row| guesses(&row, &labels, args.top as usize));
         for (file, read) in files.iter().zip(&read) {
             let file = file.display().to_string();
             if let Err(error) = read {
@@ -75,17 +64,9 @@ pub fn run(args: &Predict, saved: &Saved) -> Result<ExitCode> {
 }
 
 /// An image in the size that the model takes.
-fn pixels(file: &Path, image: ImageSpec) -> Result<Vec<u8>> {
+fn sample(file: &Path, image: ImageSpec) -> Result<Encoded> {
     let name = file.display().to_string();
     let bytes = std::fs::read(file).with_context(|| name.clone())?;
-    Ok(decode_image(&bytes, &name)?.convert(image)?.into_pixels())
-}
-
-fn batch(images: &[&[u8]], image: ImageSpec, dtype: DType) -> Result<Tensor> {
-    let shape = [images.len(), image.height, image.width, image.channels];
-    let pixels = images.concat();
-    Ok(match dtype {
-        DType::U8 => Tensor::new(shape, pixels)?,
-        _ => Tensor::new(shape, pixels.into_iter().map(f32::from).collect::<Vec<_>>())?,
-    })
+    let pixels = decode_image(&bytes, &name)?.convert(image)?.into_pixels();
+    Ok(Encoded { inputs: vec![EncodedValue::Image(pixels)], targets: vec![], notes: Notes::default() })
 }

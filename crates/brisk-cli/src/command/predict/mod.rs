@@ -1,7 +1,6 @@
 //! `brisk predict`
 
 mod answer;
-mod ask;
 mod embed;
 mod images;
 #[cfg(feature = "parquet")]
@@ -14,13 +13,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use brisk_eval::{Ready, Takes};
 use brisk_train::{TaskProgress, Unit};
 use clap::Args;
-use serde::Serialize;
 
 use super::Threads;
 use crate::exit::bad_input;
-use crate::saved::{Saved, Takes};
 
 /// Nothing is said about progress before.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -57,45 +55,17 @@ pub struct Predict {
 
 impl Predict {
     pub fn run(self) -> Result<ExitCode> {
-        let saved = Saved::open(&self.run)?;
-        match (&saved.takes, &self.output) {
-            (Takes::Images(_), None) if self.file.is_none() => images::run(&self, &saved),
-            (Takes::Images(_), _) => Err(bad_input(format!(
+        let ready = Ready::open(&self.run)?;
+        match (ready.takes, &self.output) {
+            (Takes::Pictures(image), None) if self.file.is_none() => images::run(&self, &ready, image),
+            (Takes::Pictures(_), _) => Err(bad_input(format!(
                 "{}: this model takes pictures: give their files; --file and --embed are for texts",
                 self.run.display()
             ))),
-            (Takes::Table { .. }, None) => answer::run(&self, saved),
-            (Takes::Table { .. }, Some(output)) => embed::run(&self, saved, output),
+            (_, None) => answer::run(&self, &ready),
+            (_, Some(output)) => embed::run(&self, &ready, output),
         }
     }
-}
-
-/// A class with its probability.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Guess {
-    label: String,
-    probability: f32,
-}
-
-/// The most probable classes. A single output is the probability of the second of two classes.
-fn guesses(row: &[f32], labels: &[String], top: usize) -> Vec<Guess> {
-    let row = if let [p] = row { vec![1.0 - p, *p] } else { row.to_vec() };
-    ranked(&row, labels).into_iter().take(top).collect()
-}
-
-/// All labels, the most probable first.
-fn ranked(row: &[f32], labels: &[String]) -> Vec<Guess> {
-    let label = |i: usize| labels.get(i).cloned().unwrap_or_else(|| i.to_string());
-    let guess = |(i, &probability): (usize, &f32)| Guess { label: label(i), probability };
-    let mut all: Vec<Guess> = row.iter().enumerate().map(guess).collect();
-    all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    all
-}
-
-/// `cat 70.0 %  dog 20.0 %`
-fn shown(guesses: &[Guess]) -> String {
-    let all: Vec<_> = guesses.iter().map(|g| format!("{} {:.1} %", g.label, g.probability * 100.0)).collect();
-    all.join("  ")
 }
 
 /// Progress that begins to be seen when it takes long.
@@ -126,17 +96,5 @@ impl Patient {
         if let Some(mut bar) = self.bar {
             bar.finish();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_probable_come_first() {
-        let labels = ["cat", "dog", "emu"].map(String::from);
-        assert_eq!(shown(&guesses(&[0.2, 0.1, 0.7], &labels, 2)), "emu 70.0 %  cat 20.0 %");
-        assert_eq!(shown(&guesses(&[0.25], &labels[..2], 5)), "cat 75.0 %  dog 25.0 %");
     }
 }
