@@ -75,6 +75,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 _ => true,
             });
         }
+        if let Some(e) = cause.downcast_ref::<brisk_serve::Error>() {
+            return Some(!matches!(e, brisk_serve::Error::Setup(e) if e.kind() == StorageFull));
+        }
         let io = cause.downcast_ref::<std::io::Error>()?;
         Some(matches!(io.kind(), NotFound | PermissionDenied | IsADirectory | NotADirectory))
     });

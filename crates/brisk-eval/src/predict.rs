@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use brisk_graph::{Graph, Tensor};
 use brisk_nn::{Shapes, Task};
-use brisk_runtime::{Device, Options, Programs, State};
+use brisk_runtime::{Device, Options, Program, Programs, State};
 
 use crate::Result;
 
@@ -39,8 +39,17 @@ impl<D: Deref<Target: Device>, T: Deref<Target = Task>> Predictor<D, T> {
         let own = |name: &str| self.task.model.inputs().iter().any(|input| input.tensor() == name);
         let inputs: Vec<_> = inputs.iter().copied().filter(|(name, _)| own(name)).collect();
         let shapes: Shapes = inputs.iter().copied().collect();
+        Ok(self.program(&shapes)?.run(&inputs, state)?)
+    }
+
+    /// The shapes of inputs that it has programs for.
+    pub fn shapes(&self) -> Vec<Shapes> {
+        self.programs.keys().cloned().collect()
+    }
+
+    /// The program for inputs of some shapes, compiled if it is not there.
+    pub fn program(&mut self, shapes: &Shapes) -> Result<&mut dyn Program> {
         let graph = || -> Result<Graph> { Ok(self.task.predict_graph(shapes.clone())?) };
-        let program = self.programs.get(&shapes, &Options::default(), graph)?;
-        Ok(program.run(&inputs, state)?)
+        self.programs.get(shapes, &Options::default(), graph)
     }
 }

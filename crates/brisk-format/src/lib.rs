@@ -3,6 +3,7 @@
 //! - [`save_checkpoint`] and [`load_checkpoint`]: all that a training run needs to go on, in one file, bit for bit.
 //! - [`save_model`] and [`load_model`]: a trained model as a folder in Hugging Face's shape, with everything that a
 //!   prediction needs.
+//! - [`model_files`]: what a model folder consists of.
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
@@ -29,7 +30,7 @@ pub use huggingface::{
     Family, Head, HfConfig, HfExport, HfFolder, LoadReport, SentencePooling, Sentences, save_huggingface,
 };
 pub use mapped::MappedTensors;
-pub use model::{SavedModel, is_model, load_model, save_model};
+pub use model::{SavedModel, is_model, load_model, model_files, save_model};
 pub use tensors::{load_tensors, save_tensors};
 
 /// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.

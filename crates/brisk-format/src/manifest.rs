@@ -57,8 +57,13 @@ impl Manifest {
 
     /// Reads the manifest of a folder.
     pub fn read(dir: &Path) -> Result<Manifest> {
+        Ok(Manifest::read_hashed(dir)?.0)
+    }
+
+    /// Reads the manifest of a folder; its own checksum too.
+    pub fn read_hashed(dir: &Path) -> Result<(Manifest, blake3::Hash)> {
         let path = dir.join(MANIFEST);
-        let (bytes, _) = read_whole(&path, "a model's manifest")?;
+        let (bytes, hash) = read_whole(&path, "a model's manifest")?;
         let damaged = |found: String| Error::Damaged { path: path.clone(), found, remedy: REMEDY };
         let value: Value = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
         match value["format"].as_u64() {
@@ -68,7 +73,16 @@ impl Manifest {
             Some(found) if found == u64::from(FORMAT_VERSION) => {}
             _ => return Err(damaged(format!("expected a format version, found {}", value["format"]))),
         }
-        serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
+        Ok((serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?, hash))
+    }
+
+    /// The files and their checksums.
+    pub fn checksums(&self) -> Result<Vec<(String, Option<String>)>, String> {
+        let checksum = |(name, value): (&String, &Value)| match value.as_str() {
+            Some(checksum) => Ok((name.clone(), Some(checksum.to_string()))),
+            None => Err(format!("expected a checksum of {name}, found {value}")),
+        };
+        self.files.iter().map(checksum).collect()
     }
 
     /// The files that it has checksums of.

@@ -182,6 +182,37 @@ pub fn is_model(dir: &Path) -> bool {
     dir.join(MANIFEST).is_file()
 }
 
+/// The files of a model folder, each with its checksum (BLAKE3, in hexadecimal digits) where there is one: the card may be
+/// edited. Only names are looked at: reading a file again shows whether it is the one that was written.
+///
+/// ```
+/// use brisk_format::{SavedModel, model_files, save_model};
+/// use brisk_nn::prelude::*;
+/// let model = Sequential::new([4]).add(Dense::new(2)).build()?;
+/// let task = Task::new(model, Loss::sparse_categorical_crossentropy());
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("model");
+/// save_model(&path, &SavedModel::new(&task, &task.model.init_state(1)?))?;
+/// let files = model_files(&path)?;
+/// assert!(files.iter().any(|(name, checksum)| name == "model.safetensors" && checksum.is_some()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn model_files(dir: &Path) -> Result<Vec<(String, Option<String>)>> {
+    if !is_model(dir) {
+        return Err(not_a_model(dir, &FILES));
+    }
+    let (manifest, own) = Manifest::read_hashed(dir)?;
+    let mut files = manifest.checksums().map_err(|m| Error::content(&dir.join(MANIFEST), m))?;
+    check_files(files.iter().map(|f| f.0.as_str()).filter(|n| !FILES.contains(n)))
+        .map_err(|m| Error::content(&dir.join(MANIFEST), m))?;
+    if dir.join(CARD).is_file() {
+        files.push((CARD.into(), None));
+    }
+    // Last: a folder without it is no model.
+    files.push((MANIFEST.into(), Some(own.to_hex().to_string())));
+    Ok(files)
+}
+
 /// Writes a model folder as a whole: if this fails, the former model in its place is still good. What else stood in the
 /// folder stays. A folder that holds something else than a model is not touched.
 pub fn save_model(dir: &Path, saved: &SavedModel) -> Result<()> {

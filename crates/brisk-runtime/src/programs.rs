@@ -69,6 +69,11 @@ impl<D: Deref<Target: Device>, K: Clone + PartialEq> Programs<D, K> {
         Ok(self.kept[place].1.as_mut())
     }
 
+    /// The keys of those that are kept.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.kept.iter().map(|k| &k.0)
+    }
+
     /// How many are kept.
     pub fn len(&self) -> usize {
         self.kept.len()

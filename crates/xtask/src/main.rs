@@ -2,6 +2,7 @@
 
 mod machine;
 mod peers;
+mod protocol;
 mod report;
 mod venv;
 
@@ -17,6 +18,8 @@ enum Command {
     Goldens,
     /// Train the same CNN on Fashion-MNIST with Keras and with Brisk, and compare test accuracies
     Accuracy(Accuracy),
+    /// Make the Rust of gRPC's messages anew from crates/brisk-serve/proto
+    Protocol,
 }
 
 #[derive(clap::Args)]
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<()> {
         Command::Peers(command) => command.run(),
         Command::Goldens => goldens(),
         Command::Accuracy(command) => accuracy(&command),
+        Command::Protocol => protocol::run(),
     }
 }
 

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("brisk-nn", &["brisk-graph", "brisk-kernels", "brisk-runtime"]),
     ("brisk-data", &["brisk-graph"]),
     ("brisk-format", &["brisk-graph", "brisk-nn", "brisk-runtime"]),
+    ("brisk-registry", &["brisk-format"]),
     ("brisk-eval", &["brisk-data", "brisk-format", "brisk-graph", "brisk-nn", "brisk-runtime"]),
     (
         "brisk-train",
@@ -38,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "brisk-graph",
             "brisk-kernels",
             "brisk-nn",
+            "brisk-registry",
             "brisk-runtime",
             "brisk-train",
         ],

@@ -7,9 +7,12 @@ mod doctor;
 mod evaluate;
 mod export;
 mod import;
+mod key;
+mod log;
 mod new;
 mod predict;
 mod schema;
+mod serve;
 mod summary;
 mod train;
 
@@ -27,6 +30,8 @@ pub enum Command {
     Summary(summary::Summary),
     Import(import::Import),
     Export(export::Export),
+    Serve(serve::Serve),
+    Key(key::Key),
     #[command(subcommand)]
     Data(data::Data),
     #[command(subcommand)]
@@ -47,6 +52,8 @@ impl Command {
             Command::Summary(c) => c.run(),
             Command::Import(c) => c.run(),
             Command::Export(c) => c.run(),
+            Command::Serve(c) => c.run(),
+            Command::Key(c) => c.run(),
             Command::Data(c) => c.run(),
             Command::Bench(c) => c.run(),
             Command::Doctor(c) => c.run(),
@@ -65,6 +72,11 @@ pub struct Threads {
 }
 
 impl Threads {
+    /// Their number; 0 for all.
+    pub fn number(&self) -> usize {
+        self.threads.unwrap_or(0).into()
+    }
+
     /// The device.
     pub fn device(&self) -> Cpu {
         self.threads.map_or_else(Cpu::all_threads, |n| Cpu::new(n.into()))

@@ -62,6 +62,22 @@ pub struct Answer {
     pub text: String,
 }
 
+/// Answers as one object for machines: the fields of one output by themselves, those of several under their names.
+///
+/// ```
+/// use brisk_eval::{Answer, record};
+/// let fields = [("value".to_string(), 2.into())].into_iter().collect();
+/// let answer = |name: &str| Answer { name: name.into(), fields: Clone::clone(&fields), text: String::new() };
+/// assert_eq!(record(vec![answer("a")])["value"], 2);
+/// assert_eq!(record(vec![answer("a"), answer("b")])["b"]["value"], 2);
+/// ```
+pub fn record(answers: Vec<Answer>) -> Map<String, Json> {
+    match <[Answer; 1]>::try_from(answers) {
+        Ok([one]) => one.fields,
+        Err(several) => several.into_iter().map(|a| (a.name, Json::Object(a.fields))).collect(),
+    }
+}
+
 impl Ready {
     /// What each output says about a sample, in words, with so many of the most probable classes. `field` gives what stands in a
     /// column of the sample's row; only the words of texts that are tagged are asked for.

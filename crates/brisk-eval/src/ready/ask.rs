@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use brisk_data::{Encoded, EncodedValue, Features, Layout, Layouts, Target, fewer_samples};
 use brisk_graph::{DType, Tensor};
-use brisk_nn::Task;
+use brisk_nn::{Shapes, Task};
 use brisk_runtime::{Device, State};
 
 use super::Ready;
@@ -38,6 +38,18 @@ impl<D: Deref<Target: Device>> Asker<D> {
             state: ready.model.state.clone(),
             features: Arc::new(ready.features.clone()),
             layouts: ready.layouts.clone(),
+        }
+    }
+
+    /// The shapes of batches that it has been asked about.
+    pub fn shapes(&self) -> Vec<Shapes> {
+        self.predictor.shapes()
+    }
+
+    /// Compiles programs for batches of some shapes before they come. Shapes that are not of this model are left out.
+    pub fn compile(&mut self, shapes: &[Shapes]) {
+        for shapes in shapes {
+            let _ = self.predictor.program(shapes);
         }
     }
 

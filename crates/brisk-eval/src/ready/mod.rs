@@ -2,6 +2,7 @@
 
 mod answer;
 mod ask;
+mod check;
 mod embedder;
 mod import;
 
@@ -19,7 +20,7 @@ use indexmap::{IndexMap, IndexSet};
 
 use crate::{Error, Result};
 
-pub use answer::{Answer, Guess, guesses, shown};
+pub use answer::{Answer, Guess, guesses, record, shown};
 pub use ask::{Asker, Said};
 
 /// What the picture of a model of pictures is called, where its inputs are named.

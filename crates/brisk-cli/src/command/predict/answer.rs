@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use brisk_data::{Encoded, Encoder, Features, Notes, Rows, Value};
-use brisk_eval::{Answer, Asker, Ready};
+use brisk_eval::{Answer, Asker, Ready, record};
 use serde_json::{Map, Value as Json};
 
 use super::texts::Samples;
@@ -41,7 +41,11 @@ pub fn run(args: &Predict, ready: &Ready) -> Result<ExitCode> {
             let input = input(&features, &field);
             let outputs = ready.answers(sample, said, args.top as usize, &field);
             match args.json {
-                true => answers.push(record(input, outputs)),
+                true => {
+                    let mut answer = Map::from_iter([("input".to_string(), input)]);
+                    answer.extend(record(outputs));
+                    answers.push(answer);
+                }
                 false => printer.line(line(&input, &outputs))?,
             }
         }
@@ -87,17 +91,6 @@ fn json_of(value: &Value) -> Json {
         Value::Bool(b) => (*b).into(),
         Value::List(items) => items.iter().map(json_of).collect(),
     }
-}
-
-/// One output stands beside the input, several by their names.
-fn record(input: Json, outputs: Vec<Answer>) -> Json {
-    let mut record = Map::new();
-    record.insert("input".into(), input);
-    match <[Answer; 1]>::try_from(outputs) {
-        Ok([one]) => record.extend(one.fields),
-        Err(several) => record.extend(several.into_iter().map(|o| (o.name, Json::Object(o.fields)))),
-    }
-    record.into()
 }
 
 fn line(input: &Json, outputs: &[Answer]) -> String {

@@ -1,0 +1,171 @@
+//! HTTP: the list of pages, and what happens before each.
+
+mod admin;
+mod console;
+mod embeddings;
+mod openapi;
+mod predict;
+pub(crate) mod reply;
+mod tensorflow;
+mod v2;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::IntoResponse;
+use axum::routing::MethodRouter;
+use futures_util::FutureExt;
+use serde_json::Value as Json;
+
+use crate::app::App;
+use crate::fault::{Answered, Fault, FaultKind};
+use crate::keys::Scope;
+use crate::metrics::Page as Counted;
+use reply::Reply;
+
+/// A page: how it is reached, who may, and what is said about it.
+pub(crate) struct Page {
+    pub method: Method,
+    pub path: &'static str,
+    /// What `/docs` shows instead of the path.
+    pub shown: Option<&'static str>,
+    /// Open to all if there is none.
+    pub scope: Option<Scope>,
+    /// The heading under which it stands.
+    pub group: &'static str,
+    pub about: &'static str,
+    /// Content types of the body with their schemas.
+    pub takes: Vec<(&'static str, Json)>,
+    /// The content type of the answer with its schema.
+    pub gives: (&'static str, Json),
+    pub handler: MethodRouter<Arc<App>>,
+}
+
+/// All pages.
+pub(crate) fn pages() -> Vec<Page> {
+    [
+        v2::pages(),
+        predict::pages(),
+        tensorflow::pages(),
+        embeddings::pages(),
+        admin::pages(),
+        console::pages(),
+    ]
+    .into_iter()
+    .chain([openapi::pages()])
+    .flatten()
+    .collect()
+}
+
+/// All of it.
+pub fn router(app: &Arc<App>) -> Router {
+    let mut router: Router<Arc<App>> = Router::new();
+    for page in pages() {
+        let (own, scope) = (app.clone(), page.scope);
+        let guard = from_fn(move |request: Request, next: Next| guard(own.clone(), scope, request, next));
+        router = router.route(page.path, page.handler.layer(guard));
+    }
+    router
+        .fallback(|| async { Fault::new(FaultKind::NotFound, "there is no such page; /docs lists all") })
+        .method_not_allowed_fallback(|| async {
+            Fault::new(FaultKind::MethodNotAllowed, "this page has no such method; /docs lists all")
+        })
+        .layer(from_fn_with_state(app.clone(), count))
+        .with_state(app.clone())
+}
+
+/// By when a request must be answered.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline(pub Instant);
+
+/// Keys, room, and the whole body, before a handler sees the request.
+async fn guard(app: Arc<App>, scope: Option<Scope>, request: Request, next: Next) -> Reply {
+    if let Some(scope) = scope
+        && let Err(fault) = app.allow(key(request.headers()), scope)
+    {
+        return fault.into_response();
+    }
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return caught(next.run(request)).await;
+    }
+    let (parts, body) = request.into_parts();
+    let whole = async {
+        if parts.headers.get(CONTENT_ENCODING).is_some_and(|e| e != "identity") {
+            return Err(Fault::new(FaultKind::UnknownContent, "expected a body without Content-Encoding"));
+        }
+        let most = app.options.max_body;
+        let too_large = || Fault::new(FaultKind::TooLarge, format!("the body has more than {most} bytes"));
+        let said = parts.headers.get(CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<usize>().ok());
+        if said.is_some_and(|n| n > most) {
+            return Err(too_large());
+        }
+        let place = app.admit(said.unwrap_or(most))?;
+        let granted = granted(&parts.headers)?;
+        let deadline = Deadline(app.deadline(granted));
+        let bytes = axum::body::to_bytes(body, most);
+        let bytes = tokio::time::timeout_at(deadline.0.into(), bytes)
+            .await
+            .map_err(|_| Fault::new(FaultKind::SlowRequest, "the body did not arrive in time"))?;
+        let bytes = bytes.map_err(|e| match e.to_string().contains("length limit") {
+            true => too_large(),
+            false => Fault::bad(format!("the body broke off: {e}")),
+        })?;
+        Ok((place, deadline, bytes))
+    };
+    let (_place, deadline, bytes) = match whole.await {
+        Ok(whole) => whole,
+        Err(fault) => return fault.into_response(),
+    };
+    let mut request = Request::from_parts(parts, Body::from(bytes));
+    request.extensions_mut().insert(deadline);
+    caught(next.run(request)).await
+}
+
+/// A panic is a fault of ours, not the end of the connection.
+async fn caught(answer: impl Future<Output = Reply>) -> Reply {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        Fault::internal("something broke while this was answered; the server's log says more").into_response()
+    })
+}
+
+/// The key of a request.
+pub(crate) fn key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| {
+        let (scheme, key) = v.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer.or_else(|| headers.get("x-api-key").and_then(|v| v.to_str().ok()))
+}
+
+/// How long the client is ready to wait: `Request-Timeout`, in seconds.
+fn granted(headers: &HeaderMap) -> Answered<Option<Duration>> {
+    let Some(value) = headers.get("request-timeout") else { return Ok(None) };
+    let seconds = value.to_str().ok().and_then(|v| v.trim().parse::<f64>().ok());
+    match seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()) {
+        Some(duration) => Ok(Some(duration)),
+        None => Err(Fault::bad("Request-Timeout: expected seconds, such as 0.5")),
+    }
+}
+
+/// Counts and logs each answer.
+async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Reply {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("other".into(), |p| p.as_str().to_string());
+    let line = app.options.access_log.then(|| (request.method().clone(), request.uri().path().to_string()));
+    let mut response = next.run(request).await;
+    let status = response.status().as_u16();
+    app.metrics.answers.get_or_create(&Counted { route, status }).inc();
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    if let Some((method, path)) = line {
+        let ms = started.elapsed().as_secs_f64() * 1e3;
+        tracing::info!(%method, path, status, ms, "answered");
+    }
+    response
+}
