@@ -31,6 +31,24 @@ pub fn save_tensors(path: &Path, state: &State) -> Result<()> {
     write_atomic(path, |w| file.write(w))
 }
 
+/// The content of a safetensors file.
+///
+/// ```
+/// use brisk_graph::Tensor;
+/// use brisk_runtime::State;
+/// let state: State = [("y", Tensor::new([2], vec![0.5f32, -1.0])?)].into_iter().collect();
+/// let bytes = brisk_format::tensor_bytes(&state)?;
+/// assert_eq!(bytes[bytes.len() - 4..], (-1.0f32).to_le_bytes());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn tensor_bytes(state: &State) -> Result<Vec<u8>> {
+    let path = Path::new("tensors");
+    let file = Pieces::new(state).map_err(|message| Error::unsaved(path, message))?;
+    let mut bytes = Vec::new();
+    file.write(&mut bytes).map_err(Error::write(path))?;
+    Ok(bytes)
+}
+
 /// Reads a safetensors file of any origin: tensors of f32, f64, i32 and u8, in their order in the file.
 pub fn load_tensors(path: &Path) -> Result<State> {
     let mut file = Hashed::open(path, "a safetensors file")?;

@@ -40,9 +40,8 @@ const WORDS = {
   answers_s: ['Answers a second', '每秒回答数'],
   latency: ['Latency', '延迟'],
   per_s: ['{0}/s', '{0}/秒'],
-  ms: ['{0} ms', '{0} 毫秒'],
-  faults_n: ['{0} faults in 2 min', '2 分钟内 {0} 次错误'],
-  no_faults: ['no faults', '无错误'],
+  faults: ['faults {0}', '错误 {0}'],
+  faults_about: ['Faults in the last two minutes: {0}', '最近两分钟的错误：{0}'],
   chart_answers: ['Answers a second in the last two minutes: now {0}, at most {1}', '最近两分钟的每秒回答数：现在 {0}，最高 {1}'],
   chart_latency: ['Latency in the last two minutes: now p50 {0}, p99 {1}', '最近两分钟的延迟：现在 p50 {0}，p99 {1}'],
   ago: ['2 min ago', '2 分钟前'],
@@ -130,7 +129,7 @@ function gives(text) {
 const number = (value, digits = 3) => new Intl.NumberFormat(language, { maximumSignificantDigits: digits }).format(value);
 const compact = value => new Intl.NumberFormat(language, { notation: 'compact', maximumSignificantDigits: 3 }).format(value);
 const percent = share => new Intl.NumberFormat(language, { style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(share);
-const milliseconds = value => (value == null ? '–' : t('ms', number(value)));
+const milliseconds = value => (value == null ? '–' : `${number(value, 2)} ms`);
 const date = seconds => new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'short' }).format(seconds * 1000);
 
 function duration(seconds) {
@@ -260,14 +259,15 @@ function enter(error) {
 // ---------------------------------------------------------------- the server and its models
 
 const chosenVersions = new Map();
-let chosenModel = decodeURIComponent(location.hash.slice(1));
+const modelOfAddress = () => new URLSearchParams(location.hash.slice(1)).get('model');
+let chosenModel = modelOfAddress();
 
 const model = () => state.models.find(m => m.name === chosenModel) ?? state.models[0];
 
 /** What is written after `version=`: a number, an alias, or nothing. */
 function wanted(m) {
   const word = chosenVersions.get(m.name) ?? '';
-  return word in m.aliases || m.versions.some(v => String(v.version) === word) ? word : '';
+  return Object.hasOwn(m.aliases, word) || m.versions.some(v => String(v.version) === word) ? word : '';
 }
 
 function version(m) {
@@ -279,7 +279,7 @@ function version(m) {
 function choose(name) {
   chosenModel = name;
   said = null;
-  history.replaceState(null, '', `#${encodeURIComponent(name)}`);
+  history.replaceState(null, '', `#${new URLSearchParams({ model: name })}`);
   render();
 }
 
@@ -360,14 +360,14 @@ function traffic({ answers, faults, p50_ms, p99_ms }, large) {
   const [most, slowest] = [Math.max(1, ...answers), Math.max(...p99_ms, 0) || 1];
   const about = [t('chart_answers', rate, number(most)), t('chart_latency', p50, p99)];
   const figure = (name, now, drawing, top) => el('figure', {},
-    el('figcaption', {}, large && el('span', { class: 'dim' }, name), el('span', {}, now)),
+    el('figcaption', {}, large && el('span', { class: 'dim' }, name), now),
     drawing,
     large && el('p', { class: 'scale', 'aria-hidden': 'true' }, el('span', {}, t('ago')), el('span', {}, top), el('span', {}, t('now'))));
-  const line = (kind, value) => [el('i', { class: kind }), `${kind} `, el('b', {}, value), ' '];
+  const line = (kind, value) => el('span', {}, el('i', { class: kind }), `${kind} `, el('b', {}, value));
+  const worry = el('span', { class: bad ? 'error' : 'dim', title: t('faults_about', bad) }, bad ? '⚠ ' : '', t('faults', number(bad)));
   return [
-    figure(t('answers_s'), el('b', {}, rate), chart([['answers', answers]], most, about[0]), `≤ ${t('per_s', number(most))}`),
+    figure(t('answers_s'), [worry, el('b', {}, rate)], chart([['answers', answers]], most, about[0]), `≤ ${t('per_s', number(most))}`),
     figure(t('latency'), [line('p50', p50), line('p99', p99)], chart([['p50', p50_ms], ['p99', p99_ms]], slowest, about[1]), `≤ ${milliseconds(slowest)}`),
-    el('p', { class: bad ? 'error' : 'dim' }, bad ? `⚠ ${t('faults_n', number(bad))}` : t('no_faults')),
   ];
 }
 
@@ -377,7 +377,7 @@ function chart(lines, top, label) {
   const paths = lines.map(([kind, values]) => {
     const x = i => width - values.length + i + 0.5;
     const y = v => (height - 1 - (v / top) * (height - 2)).toFixed(2);
-    const step = (v, i) => (v == null ? '' : i && values[i - 1] != null ? `L${x(i)} ${y(v)}` : `M${x(i)} ${y(v)}h.01`);
+    const step = (v, i) => (v == null ? '' : i && values[i - 1] != null ? `L${x(i)} ${y(v)}` : `M${x(i) - 0.4} ${y(v)}h.8`);
     const path = values.map(step).join('');
     const area = kind === 'answers' && values.length > 0 && svg('path', { class: 'area', d: `${path}V${height}H${x(0)}z` });
     return [area, svg('path', { class: kind, d: path })];
@@ -406,13 +406,17 @@ function renderVersions(m) {
     const names = [...new Set(rows.flatMap(v => Object.keys(v.about.metrics ?? {})))].slice(0, 8);
     const any = (...keys) => rows.some(v => keys.some(k => v[k] || v.about[k]));
     const [origin, report] = [any('source', 'note'), any('report')];
-    const heads = [t('version'), t('aliases'), t('loaded'), ...names, t('parameters'), origin && t('origin'), report && t('report')];
+    const heads = [
+      ...[t('version'), t('aliases'), t('loaded')].map(h => [h, '']),
+      ...[...names, t('parameters')].map(h => [h, 'number']),
+      ...[origin && t('origin'), report && t('report')].filter(Boolean).map(h => [h, '']),
+    ];
     const row = v => {
       const named = Object.keys(m.aliases).filter(a => m.aliases[a] === v.n);
       if (v.n === m.default) named.unshift(t('is_default'));
       const href = `/console/report/${encodeURIComponent(m.name)}/${v.n}`;
       const title = t('report_of', m.name, v.n);
-      const open = event => openHere(event, href, title, html => el('iframe', { sandbox: true, srcdoc: html, title }));
+      const open = event => openHere(event, href, title, html => framed(html, title));
       return el('tr', {},
         el('th', { scope: 'row' }, v.n),
         el('td', {}, el('span', { class: 'chips' }, named.map(a => el('span', {}, a)))),
@@ -424,11 +428,27 @@ function renderVersions(m) {
     };
     return [
       el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-labelledby': 'versions-title' }, el('table', {},
-        el('thead', {}, el('tr', {}, heads.filter(Boolean).map(h => el('th', { scope: 'col', class: (names.includes(h) || h === t('parameters')) && 'number' }, h)))),
+        el('thead', {}, el('tr', {}, heads.map(([h, kind]) => el('th', { scope: 'col', class: kind }, h)))),
         el('tbody', {}, rows.map(row)))),
       rows.filter(v => v.card).map(v => el('details', {}, el('summary', {}, t('card_of', v.n)), el('pre', { tabindex: '0' }, v.card))),
     ];
   });
+}
+
+/**
+ * A report in a frame where no script runs. Its links to its own parts would lead to this page, as a frame made of text has no
+ * address of its own: so they are followed here.
+ */
+function framed(html, title) {
+  const frame = el('iframe', { sandbox: 'allow-same-origin', srcdoc: html, title });
+  frame.addEventListener('load', () => frame.contentDocument.addEventListener('click', event => {
+    const link = event.target.closest?.('a');
+    if (!link) return;
+    event.preventDefault();
+    const to = link.getAttribute('href') ?? '';
+    if (to.startsWith('#')) frame.contentDocument.getElementById(decodeURIComponent(to.slice(1)))?.scrollIntoView();
+  }));
+  return frame;
 }
 
 /** Shows a page in a sheet over this one: a plain link cannot carry the key. */
@@ -693,17 +713,19 @@ function tagged(word, tag) {
 }
 
 function vector(list) {
-  const most = Math.max(...list.map(Math.abs)) || 1;
-  const path = list.map((v, i) => `M${i + 0.5} 0V${(-v / most).toFixed(3)}`).join('');
+  const most = list.reduce((most, v) => Math.max(most, Math.abs(v)), 0) || 1;
+  const length = Math.sqrt(list.reduce((sum, v) => sum + v * v, 0));
+  const strokes = list.filter((_, i) => i % Math.ceil(list.length / 1024) === 0);
+  const path = strokes.map((v, i) => `M${i + 0.5} 0V${(-v / most).toFixed(3)}`).join('');
   return el('div', { class: 'vector' },
-    el('p', {}, t('numbers', number(list.length, 9), number(Math.hypot(...list)))),
-    svg('svg', { viewBox: `0 -1 ${list.length} 2`, preserveAspectRatio: 'none', role: 'img', 'aria-label': t('vector_strip') }, svg('path', { d: path })),
-    el('code', {}, `[${list.slice(0, 6).map(v => v.toFixed(4)).join(', ')}${list.length > 6 ? ', …' : ''}]`));
+    el('p', {}, t('numbers', number(list.length, 9), number(length))),
+    svg('svg', { viewBox: `0 -1 ${strokes.length} 2`, preserveAspectRatio: 'none', role: 'img', 'aria-label': t('vector_strip') }, svg('path', { d: path })),
+    el('code', {}, `[${list.slice(0, 6).map(v => (v ?? NaN).toFixed(4)).join(', ')}${list.length > 6 ? ', …' : ''}]`));
 }
 
 /** Several vectors, and how alike they are. */
 function vectorsOf(texts, list) {
-  const cosine = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0) / (Math.hypot(...a) * Math.hypot(...b) || 1);
+  const cosine = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0) / Math.sqrt(a.reduce((s, x) => s + x * x, 0) * b.reduce((s, x) => s + x * x, 0) || 1);
   const few = texts.slice(0, 8);
   const table = texts.length > 1 && [
     el('h4', {}, t('alike')),
@@ -711,7 +733,7 @@ function vectorsOf(texts, list) {
       el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, t('text')), few.map((_, j) => el('th', { scope: 'col', class: 'number' }, j + 1)))),
       el('tbody', {}, few.map((text, i) => el('tr', {}, el('th', { scope: 'row' }, `${i + 1}  ${text}`), few.map((_, j) => {
         const like = cosine(list[i], list[j]);
-        return el('td', { class: 'number', style: `--p:${Math.max(0, like * 60).toFixed(0)}%` }, like.toFixed(2));
+        return el('td', { class: 'number', style: `--p:${Math.max(0, like * 45).toFixed(0)}%` }, like.toFixed(2));
       })))))),
   ];
   return [table, list.slice(0, few.length).map((one, i) => [texts.length > 1 && el('h4', {}, texts[i]), vector(one)])];
@@ -732,7 +754,7 @@ async function copy() {
 // ---------------------------------------------------------------- changing who answers
 
 function renderAdmin(m) {
-  $('admin').hidden = !(key && state.server.keys);
+  $('admin').hidden = !(state.server.may || []).includes('admin');
   if ($('admin').hidden) return;
   const numbers = m.versions.map(v => String(v.version));
   const options = numbers.map(n => [n, t('version_n', n)]);
@@ -831,7 +853,7 @@ document.addEventListener('paste', event => {
 // A file that misses the drop zone must not replace the page.
 for (const kind of ['dragover', 'drop']) document.addEventListener(kind, event => event.preventDefault());
 
-addEventListener('hashchange', () => state && choose(decodeURIComponent(location.hash.slice(1))));
+addEventListener('hashchange', () => state && modelOfAddress() && choose(modelOfAddress()));
 document.addEventListener('visibilitychange', poll);
 speak();
 poll();

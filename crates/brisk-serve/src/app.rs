@@ -8,6 +8,7 @@ use brisk_data::{Encoded, Notes, Value};
 use brisk_eval::Said;
 use brisk_runtime::{Cpu, Device};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument;
 
 use crate::catalog::{Catalog, Picked};
 use crate::engine::Engine;
@@ -17,6 +18,7 @@ use crate::metrics::{Metrics, Of, Shadow};
 use crate::model::{Field, InferRequest, InferResponse, Row, Served, encode};
 use crate::options::Options;
 use crate::repository::Source;
+use crate::trace;
 
 /// A server's insides.
 pub struct App {
@@ -97,6 +99,11 @@ impl App {
         }
     }
 
+    /// What a key is for.
+    pub fn scopes(&self, key: Option<&str>) -> Vec<Scope> {
+        [Scope::Infer, Scope::Admin].into_iter().filter(|&scope| self.allow(key, scope).is_ok()).collect()
+    }
+
     /// Whether keys are asked for.
     pub fn has_keys(&self) -> bool {
         self.keys.is_some()
@@ -167,7 +174,8 @@ impl App {
         };
         let samples = heavy(texts.len(), || texts.into_iter().map(sample).collect::<Answered<Vec<_>>>())?;
         let tokens = samples.iter().map(Encoded::tokens).sum();
-        let said = self.engine.ask(&embedder.lane, samples, Some(deadline)).await;
+        let span = trace::model(&picked.served.name, picked.served.version, samples.len());
+        let said = self.engine.ask(&embedder.lane, samples, Some(deadline)).instrument(span).await;
         let of = Of { model: picked.served.name.clone(), version: picked.served.version };
         self.count(picked, &of, started, said.as_ref().map(Vec::len));
         Ok((said?.into_iter().filter_map(|s| s.into_iter().next()).collect(), tokens))
@@ -177,7 +185,8 @@ impl App {
         let encode = || rows.iter().map(|row| encode(&served.ready, row)).collect::<Answered<Vec<_>>>();
         let samples = heavy(rows.len(), encode)?;
         let kept = if served.answers_need_samples() { samples.clone() } else { Vec::new() };
-        let said = self.engine.ask(&served.lane, samples, Some(deadline)).await?;
+        let span = trace::model(&served.name, served.version, rows.len());
+        let said = self.engine.ask(&served.lane, samples, Some(deadline)).instrument(span).await?;
         Ok(Asked { samples: kept, said })
     }
 

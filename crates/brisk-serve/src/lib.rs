@@ -39,11 +39,13 @@ mod model;
 mod options;
 mod repository;
 mod server;
+mod trace;
 
 pub use engine::Batching;
 pub use fault::{Answered, Fault, FaultKind};
 pub use keys::{Keys, Scope, StoredKey};
-pub use load::{REPORT, SELF_CHECK};
+pub use load::{REPORT, SELF_CHECK, companions};
 pub use options::Options;
 pub use repository::{PRODUCTION, Source};
 pub use server::{Error, Result, Server};
+pub use trace::TARGET as TRACE_TARGET;

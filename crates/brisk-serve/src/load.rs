@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use brisk_eval::{Asker, Ready};
-use brisk_format::load_tensors;
+use brisk_format::{load_tensors, tensor_bytes};
 use brisk_runtime::{Cpu, Device};
 use serde_json::Value as Json;
 
@@ -18,6 +18,27 @@ pub const SELF_CHECK: &str = "selfcheck.safetensors";
 
 /// The file with the report of a run.
 pub const REPORT: &str = "report.html";
+
+/// The files that a version should have beside its model: what it says about made-up samples, so that a server can find out whether it
+/// says the same, and the report of its run.
+///
+/// ```
+/// # use brisk_format::{SavedModel, save_model};
+/// # use brisk_nn::prelude::*;
+/// # let model = Sequential::new([4]).add(Dense::new(2)).build()?;
+/// # let task = Task::new(model, Loss::sparse_categorical_crossentropy());
+/// # let ready = brisk_eval::Ready::new(SavedModel::new(&task, &task.model.init_state(1)?), "".as_ref())?;
+/// let files = brisk_serve::companions(&ready)?;
+/// assert_eq!(files[0].0, brisk_serve::SELF_CHECK);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn companions(ready: &Ready) -> brisk_eval::Result<Vec<(String, Vec<u8>)>> {
+    let stored = ready.self_check(&Cpu::new(1))?;
+    let mut files = vec![(SELF_CHECK.to_string(), tensor_bytes(&stored)?)];
+    let report = ready.run.as_ref().and_then(|run| std::fs::read(run.join(REPORT)).ok());
+    files.extend(report.map(|page| (REPORT.to_string(), page)));
+    Ok(files)
+}
 
 /// Loads a version: reads it, checks that this machine computes what was stored with it, and compiles what the version before it was asked for.
 pub fn load(

@@ -110,40 +110,29 @@ impl App {
             if unloaded.contains(name) {
                 continue;
             }
-            let production = model.aliases.get(PRODUCTION).copied();
-            let Some(wanted_default) = production.or(model.versions.last().copied()) else { continue };
             let table = self.catalog.table();
             let before = table.get(name);
             let canary = before.and_then(|e| e.canary).map(|c| c.version);
-            let mut wanted: BTreeSet<u64> =
-                model.aliases.values().copied().chain([wanted_default]).chain(canary).collect();
+            let mut wanted: BTreeSet<u64> = model.aliases.values().copied().chain(canary).collect();
             wanted.extend(pinned.get(name).into_iter().flatten());
             wanted.retain(|v| model.versions.contains(v));
             let mut loaded: BTreeMap<u64, Arc<Served>> =
                 before.map(|e| e.versions.clone()).unwrap_or_default();
             let like = before.and_then(|e| e.versions.get(&e.default)).cloned();
             for &version in &wanted {
-                if !loaded.contains_key(&version)
-                    && !self.source.wishes().refused.contains_key(&(name.clone(), version))
-                {
-                    match self.fetch_and_load(name, version, like.clone()).await {
-                        Ok(served) => {
-                            tracing::info!(model = name, version, "loaded");
-                            loaded.insert(version, Arc::new(served));
-                        }
-                        Err(reason) => {
-                            tracing::error!(
-                                model = name,
-                                version,
-                                reason,
-                                "refused; what was served before goes on"
-                            );
-                            self.source.wishes().refused.insert((name.clone(), version), reason);
-                        }
-                    }
+                self.have(name, version, &like, &mut loaded).await;
+            }
+            let mut default = model.aliases.get(PRODUCTION).copied();
+            // Without that alias, the latest that is whole.
+            for &version in model.versions.iter().rev() {
+                if default.is_none() && self.have(name, version, &like, &mut loaded).await {
+                    default = Some(version);
                 }
             }
-            self.swap(name, model, &wanted, wanted_default, loaded);
+            if let Some(default) = default {
+                wanted.insert(default);
+                self.swap(name, model, &wanted, default, loaded);
+            }
         }
         let gone: Vec<String> = self
             .catalog
@@ -154,6 +143,32 @@ impl App {
             .collect();
         gone.iter().for_each(|name| self.forget(name));
         Ok(())
+    }
+
+    /// Loads a version, unless it is there or was refused before. Whether it is there now.
+    async fn have(
+        self: &Arc<App>,
+        name: &str,
+        version: u64,
+        like: &Option<Arc<Served>>,
+        loaded: &mut BTreeMap<u64, Arc<Served>>,
+    ) -> bool {
+        let refused = self.source.wishes().refused.contains_key(&(name.to_string(), version));
+        if loaded.contains_key(&version) || refused {
+            return !refused;
+        }
+        match self.fetch_and_load(name, version, like.clone()).await {
+            Ok(served) => {
+                tracing::info!(model = name, version, "loaded");
+                loaded.insert(version, Arc::new(served));
+                true
+            }
+            Err(reason) => {
+                tracing::error!(model = name, version, reason, "refused; what was served before goes on");
+                self.source.wishes().refused.insert((name.into(), version), reason);
+                false
+            }
+        }
     }
 
     /// One change of the catalog: new versions answer from here on, those that nobody wants go when their last request is answered.
@@ -295,16 +310,13 @@ impl App {
             }
         }
         self.refresh().await?;
-        let refused = self
-            .source
-            .wishes()
-            .refused
-            .iter()
-            .find(|((n, v), _)| n == name && version.is_none_or(|w| w == *v))
-            .map(|(_, r)| r.clone());
-        match refused {
-            Some(reason) => Err(Fault::new(FaultKind::Conflict, reason)),
-            None => Ok(()),
+        let asked = |(n, v): &(String, u64)| n == name && version.is_none_or(|w| w == *v);
+        let wishes = self.source.wishes();
+        let refused = wishes.refused.iter().filter(|r| asked(r.0));
+        let reasons: Vec<String> = refused.map(|((_, v), reason)| format!("version {v}: {reason}")).collect();
+        match reasons.is_empty() {
+            true => Ok(()),
+            false => Err(Fault::new(FaultKind::Conflict, reasons.join("; "))),
         }
     }
 

@@ -174,7 +174,9 @@ async fn rollback(State(app): State<Arc<App>>, Path(of): Of, body: Bytes) -> Rep
         let asked: Rollback = optional(&body)?;
         let alias = asked.alias.as_deref().unwrap_or(crate::repository::PRODUCTION);
         let moved = app.rollback(word(&of, "model"), alias).await?;
-        Ok(reply_json(&json!({"model": word(&of, "model"), "alias": alias, "from": moved.from, "version": moved.to})))
+        Ok(reply_json(
+            &json!({"model": word(&of, "model"), "alias": alias, "from": moved.from, "version": moved.to}),
+        ))
     };
     reply(done.await)
 }

@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_SECURITY_POLICY;
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::routing::get;
 use serde_json::{Map, Value as Json, json};
 
@@ -23,7 +23,7 @@ const SCRIPT: &str = include_str!("../../console/console.js");
 const STYLE: &str = include_str!("../../console/console.css");
 
 /// Nothing but this server's own files.
-const OWN: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
+pub(crate) const OWN: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
     connect-src 'self'; frame-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 /// A report is somebody's page: it may show, and do nothing.
 const REPORT: &str =
@@ -88,12 +88,12 @@ async fn console() -> Reply {
     policy(typed("text/html; charset=utf-8", PAGE), OWN)
 }
 
-fn policy(mut reply: Reply, policy: &'static str) -> Reply {
+pub(crate) fn policy(mut reply: Reply, policy: &'static str) -> Reply {
     reply.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     reply
 }
 
-async fn state(State(app): State<Arc<App>>) -> Reply {
+async fn state(State(app): State<Arc<App>>, headers: HeaderMap) -> Reply {
     let table = app.catalog.table();
     let models: Vec<Json> = table.iter().map(|(name, entry)| model(name, entry)).collect();
     reply_json(&json!({
@@ -104,6 +104,7 @@ async fn state(State(app): State<Arc<App>>) -> Reply {
             "source": app.source.describe(),
             "ready": app.is_ready(),
             "keys": app.has_keys(),
+            "may": app.scopes(super::key(&headers)),
             "in_work": app.in_work(),
             "rows_waiting": app.engine.waiting(),
             "dropped": app.engine.dropped(),

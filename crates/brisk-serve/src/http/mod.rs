@@ -28,7 +28,9 @@ use crate::app::App;
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::keys::Scope;
 use crate::metrics::Page as Counted;
+use crate::trace;
 use reply::Reply;
+use tracing::Instrument;
 
 /// A page: how it is reached, who may, and what is said about it.
 pub(crate) struct Page {
@@ -159,8 +161,10 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Rep
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("other".into(), |p| p.as_str().to_string());
     let line = app.options.access_log.then(|| (request.method().clone(), request.uri().path().to_string()));
-    let mut response = next.run(request).await;
+    let span = trace::request(request.method().as_str(), &route, request.headers());
+    let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
+    span.record("http.response.status_code", status);
     app.metrics.answers.get_or_create(&Counted { route, status }).inc();
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     if let Some((method, path)) = line {

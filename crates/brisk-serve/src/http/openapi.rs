@@ -9,6 +9,7 @@ use axum::routing::get;
 use brisk_data::{Feature, Target};
 use serde_json::{Map, Value as Json, json};
 
+use super::console::{OWN, policy};
 use super::reply::{Reply, json as reply_json, typed};
 use super::{Page, pages as all_pages};
 use crate::app::App;
@@ -140,6 +141,9 @@ fn responses((content, schema): &(&'static str, Json), guarded: bool) -> Json {
     responses
 }
 
+/// Categories that are shown as examples.
+const KNOWN: usize = 100;
+
 /// A row of a model, as JSON.
 pub fn schema_of_row(model: &Served) -> Json {
     let mut properties = Map::new();
@@ -148,8 +152,14 @@ pub fn schema_of_row(model: &Served) -> Json {
             Feature::Text(_) => json!({"type": "string"}),
             Feature::Number(f) if f.fill.is_some() => json!({"type": ["number", "null"]}),
             Feature::Number(_) => json!({"type": "number"}),
-            Feature::Category(_) => json!({"type": ["string", "number", "boolean", "null"]}),
-            Feature::Vector(f) if f.list => json!({"type": "array"}),
+            Feature::Category(f) => {
+                let known: Vec<_> = f.categories.iter().take(KNOWN).collect();
+                json!({"type": ["string", "number", "boolean", "null"], "examples": known})
+            }
+            Feature::Vector(f) if f.list => {
+                let sizes = model.signature.input(&f.columns[0]).map(|p| p.row().to_vec());
+                lists(&sizes.unwrap_or_else(|| vec![f.size() as i64]))
+            }
             Feature::Vector(_) => json!({"type": "number"}),
             Feature::Image(f) => json!({
                 "type": "string",
@@ -163,6 +173,15 @@ pub fn schema_of_row(model: &Served) -> Json {
     }
     let required: Vec<&String> = properties.keys().collect();
     json!({"type": "object", "required": required, "properties": properties})
+}
+
+/// Numbers in lists of lists.
+fn lists(sizes: &[i64]) -> Json {
+    let number = json!({"type": "number"});
+    sizes
+        .iter()
+        .rev()
+        .fold(number, |items, n| json!({"type": "array", "items": items, "minItems": n, "maxItems": n}))
 }
 
 fn schema_of_tensors(model: &Served) -> Json {
@@ -207,10 +226,12 @@ pub fn gives(model: &Served) -> Vec<String> {
         .collect()
 }
 
+/// The icon of the console.
+const ICON: &str = r##"<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' height='32' rx='8' fill='%230067a3'/%3E%3Cpath d='M18 4 7 18h7l-1 10 12-15h-8z' fill='%23fff'/%3E%3C/svg%3E">"##;
 const STYLE: &str = include_str!("../../console/console.css");
 
 async fn docs(State(app): State<Arc<App>>) -> Reply {
-    typed("text/html; charset=utf-8", docs_page(&openapi(&app)))
+    policy(typed("text/html; charset=utf-8", docs_page(&openapi(&app))), OWN)
 }
 
 fn docs_page(document: &Json) -> String {
@@ -250,8 +271,8 @@ fn docs_page(document: &Json) -> String {
         .collect();
     format!(
         "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
-         <title>Brisk: interface</title><style>{STYLE}</style></head><body><header><h1>Brisk</h1><nav>\
-         <a href=\"/\">Console</a> <a href=\"/docs\" aria-current=page>Interface</a> <a href=\"/openapi.json\">OpenAPI</a></nav></header>\
+         <title>Brisk: interface</title>{ICON}<style>{STYLE}</style></head><body><header><h1>Brisk</h1><nav>\
+         <a href=\"/\">Console</a> <a href=\"/docs\" aria-current=page>Interface</a> <a href=\"/openapi.json\">OpenAPI</a> <a href=\"/metrics\">Metrics</a></nav></header>\
          <main class=docs>{sections}</main></body></html>"
     )
 }

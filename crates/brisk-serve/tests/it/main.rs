@@ -5,3 +5,4 @@ mod faults;
 mod limits;
 mod stop;
 mod support;
+mod versions;
