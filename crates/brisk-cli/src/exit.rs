@@ -75,6 +75,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 _ => true,
             });
         }
+        if let Some(e) = cause.downcast_ref::<brisk_registry::Error>() {
+            return Some(e.is_bad_input());
+        }
         if let Some(e) = cause.downcast_ref::<brisk_serve::Error>() {
             return Some(!matches!(e, brisk_serve::Error::Setup(e) if e.kind() == StorageFull));
         }

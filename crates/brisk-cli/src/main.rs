@@ -7,6 +7,7 @@ mod command;
 mod exit;
 mod files;
 mod printer;
+mod repository;
 mod saved;
 
 use std::process::ExitCode;

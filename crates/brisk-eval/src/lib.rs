@@ -31,6 +31,7 @@ mod predict;
 mod ready;
 mod record;
 pub mod report;
+mod require;
 
 pub use card::ModelCard;
 pub use error::{Error, Result};
@@ -41,3 +42,4 @@ pub use predict::Predictor;
 pub use ready::{Answer, Asker, Guess, IMAGE, Ready, Said, Takes, guesses, record, record_features, shown};
 pub use record::EpochRecord;
 pub use report::{Mistake, RunReport};
+pub use require::{Comparison, Condition, Requirements, Unmet};

@@ -27,7 +27,12 @@ impl Repository {
     pub async fn open(location: &str) -> Result<Repository> {
         let Some(folder) = folder(location)? else {
             let repository = s3(location)?;
-            repository.is_marked().await?;
+            if !repository.is_marked().await? {
+                let models = repository.list(None).await.map_err(|e| without_bucket(location, e))?;
+                if models.is_empty() {
+                    return Err(bad(location, "there is no repository; `brisk publish` makes one"));
+                }
+            }
             return Ok(repository);
         };
         let fault = |message: &str| Err(bad(location, message));
@@ -63,7 +68,7 @@ impl Repository {
                 local(location, folder)?
             }
         };
-        repository.mark().await?;
+        repository.mark().await.map_err(|e| without_bucket(location, e))?;
         Ok(repository)
     }
 }
@@ -106,6 +111,14 @@ fn local(location: &str, folder: PathBuf) -> Result<Repository> {
     Ok(Repository { folder: Some(folder), ..Repository::with_store(Arc::new(store), location) })
 }
 
+/// Stores have no kind of error for a bucket that is not there.
+fn without_bucket(location: &str, error: Error) -> Error {
+    match error.to_string().contains("<Code>NoSuchBucket</Code>") {
+        true => bad(location, "there is no such bucket; check its name, or make it first"),
+        false => error,
+    }
+}
+
 /// Something in a folder that is about to become a repository.
 fn stranger(folder: &Path) -> std::io::Result<Option<String>> {
     for entry in fs::read_dir(folder)? {
@@ -122,18 +135,27 @@ fn stranger(folder: &Path) -> std::io::Result<Option<String>> {
 fn s3(location: &str) -> Result<Repository> {
     use object_store::aws::AmazonS3Builder;
     use object_store::prefix::PrefixStore;
-    let rest = location.strip_prefix(S3).unwrap_or_default();
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    if bucket.is_empty() {
-        return Err(bad(location, "expected s3://BUCKET/PREFIX"));
-    }
-    let prefix = object_store::path::Path::parse(prefix.trim_end_matches('/'))
-        .map_err(|e| bad(location, format!("expected s3://BUCKET/PREFIX: {e}")))?;
+    let (bucket, prefix) = bucket(location)?;
     // The one that the program has chosen stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let bucket = AmazonS3Builder::from_env().with_bucket_name(bucket).build();
     let bucket = bucket.map_err(|source| Error::Store { path: location.into(), source })?;
     Ok(Repository::with_store(Arc::new(PrefixStore::new(bucket, prefix)), location))
+}
+
+/// The bucket of a location, and what all names in it begin with.
+#[cfg(feature = "s3")]
+fn bucket(location: &str) -> Result<(&str, object_store::path::Path)> {
+    let fault = || bad(location, "expected s3://BUCKET or s3://BUCKET/PREFIX");
+    let rest = location.strip_prefix(S3).ok_or_else(fault)?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let has_gap = rest.contains('/') && prefix.split('/').any(str::is_empty);
+    if bucket.is_empty() || !bucket.chars().all(plain) || has_gap {
+        return Err(fault());
+    }
+    Ok((bucket, object_store::path::Path::parse(prefix).map_err(|_| fault())?))
 }
 
 #[cfg(not(feature = "s3"))]
@@ -143,4 +165,27 @@ fn s3(location: &str) -> Result<Repository> {
 
 fn bad(location: &str, message: impl Into<String>) -> Error {
     Error::Location { location: location.into(), message: message.into() }
+}
+
+#[cfg(all(test, feature = "s3"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_names_bucket_and_prefix() {
+        for (location, name, prefix) in [
+            ("s3://bucket", "bucket", ""),
+            ("s3://bucket/", "bucket", ""),
+            ("s3://my.bucket-1/team/models/", "my.bucket-1", "team/models"),
+        ] {
+            let found = bucket(location).unwrap();
+            assert_eq!((found.0, found.1.as_ref()), (name, prefix), "{location}");
+        }
+        for location in
+            ["s3://", "s3:///x", "s3://bucket//x", "s3://a b/x", "s3://b/../x", "s3://b/x//y", "s3://b/./x"]
+        {
+            let error = bucket(location).unwrap_err();
+            assert!(error.is_bad_input() && error.to_string().contains("expected s3://BUCKET"), "{error}");
+        }
+    }
 }

@@ -14,6 +14,8 @@ use crate::engine::Batching;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What a single model is called; nothing: as its run or folder.
+    pub name: Option<String>,
     /// The address to listen on.
     pub host: IpAddr,
     /// The port of HTTP; 0 for any that is free.
@@ -53,6 +55,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            name: None,
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
             grpc_port: None,

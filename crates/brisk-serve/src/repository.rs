@@ -221,6 +221,7 @@ impl App {
     async fn listed(&self) -> Answered<BTreeMap<String, Listed>> {
         match &self.source.from {
             From::Folder { name, .. } => {
+                let name = self.options.name.as_ref().unwrap_or(name);
                 let one = Listed { versions: [1].into(), aliases: BTreeMap::new() };
                 Ok([(name.clone(), one)].into())
             }

@@ -6,6 +6,7 @@ mod assemble;
 mod error;
 mod fit;
 mod history;
+mod metrics;
 mod prepared;
 mod progress;
 mod project;
@@ -17,11 +18,12 @@ pub use assemble::{Assembly, Pretrained, assemble};
 pub use error::{Error, Result};
 pub use fit::{Fit, Flow, Hooks, Position};
 pub use history::History;
+pub use metrics::RunMetrics;
 pub use prepared::{Images, Prepared, PreparedData, scaling};
 pub use progress::{Progress, TaskProgress, Unit};
 pub use project::{
     Combiner, DEFAULT_PROJECT, DataSpec, EarlyStopping, HeadSpec, ImageInput, InputSpec, Keep, ModelSpec,
-    Project, TrainSpec,
+    Project, PublishSpec, TrainSpec,
 };
 pub use run::{Outcome, Run, evaluate, new_run_dir};
 pub use table::{Measured, Table, evaluate_table};

@@ -6,6 +6,7 @@ use brisk_data::{
     Augmentation, CategorySpec, CategoryTargetSpec, FeatureSpec, ImageColumnSpec, Normalization, NumberSpec,
     SourceSpec, TableSpec, TargetSpec, TextSpec, VectorSpec,
 };
+use brisk_eval::Requirements;
 use brisk_nn::config::closest;
 use brisk_nn::{LayerSpec, Loss, Metric, Model, Optimizer, ParamRules, Pooling, Schedule, zoo};
 use indexmap::IndexMap;
@@ -45,6 +46,18 @@ pub struct Project {
     /// How it is trained.
     #[serde(default)]
     pub train: TrainSpec,
+    /// What `brisk publish` asks of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub publish: PublishSpec,
+}
+
+/// What a model must be like to be published.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PublishSpec {
+    /// What must have been measured, and what it must be: `{test_accuracy: ">= 0.9"}`.
+    #[serde(skip_serializing_if = "Requirements::is_empty")]
+    pub require: Requirements,
 }
 
 /// A kind of input: a picture, or what a column of a table holds.

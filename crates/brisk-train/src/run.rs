@@ -10,6 +10,7 @@
 //!   checkpoints/best.ckpt       the weights of the best epoch
 //!   model/                      the finished model
 //!   evaluation.json             measured on the test data
+//!   metrics.json                everything measured, by names that say on which data
 //!   report.html                 everything on one page
 //! ```
 
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::prepared::{EVALUATION_BATCH, Prepared, PreparedData, scaling};
 use crate::project::Keep;
 use crate::table::{Measured, evaluate_table};
-use crate::{Error, EventWriter, Fit, Flow, History, Hooks, Position, Progress, Project, Result};
+use crate::{Error, EventWriter, Fit, Flow, History, Hooks, Position, Progress, Project, Result, RunMetrics};
 
 /// Wrong answers that the report shows.
 const MISTAKES: usize = 24;
@@ -248,7 +249,8 @@ impl Run {
             }
             PreparedData::Table(table) => table.write_into(&mut saved)?,
         }
-        save_model(&self.dir.join("model"), &saved)?;
+        let folder = self.dir.join("model");
+        save_model(&folder, &saved)?;
         if let Some(measured) = &measured {
             let text = match &measured.report {
                 Some(report) => serde_json::to_string_pretty(report),
@@ -259,6 +261,8 @@ impl Run {
             let text = text.unwrap_or_default();
             write_text(&self.dir.join("evaluation.json"), &text)?;
         }
+        let tested = self.prepared.data.counts()[2] > 0;
+        RunMetrics::new(&folder, self.kept_epoch(), &history, measured.as_ref(), tested)?.write(&self.dir)?;
         let page = RunReport {
             title: name,
             config_yaml: self.project.to_yaml()?,
@@ -272,6 +276,12 @@ impl Run {
         };
         write_text(&self.dir.join("report.html"), &page.to_html())?;
         Ok(report)
+    }
+
+    /// The epoch whose weights are the model.
+    fn kept_epoch(&self) -> usize {
+        let best = self.position.best.filter(|_| self.project.train.keep == Keep::Best);
+        best.map_or(self.position.epoch, |b| b.1)
     }
 
     /// On the test data, or the validation data if there are none.

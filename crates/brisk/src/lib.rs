@@ -21,6 +21,8 @@
 //! # }
 //! ```
 //!
+//! With the feature `serve` also `brisk::registry` and `brisk::serve`: versions of models, and a server of them.
+//!
 //! Below it lie plain functions over graph values, so that custom loops, adversarial networks and agents are ordinary
 //! code: see the examples `custom_loop` and `autograd`.
 
@@ -29,7 +31,11 @@ pub use brisk_eval as eval;
 pub use brisk_format as format;
 pub use brisk_graph as graph;
 pub use brisk_nn as nn;
+#[cfg(feature = "serve")]
+pub use brisk_registry as registry;
 pub use brisk_runtime as runtime;
+#[cfg(feature = "serve")]
+pub use brisk_serve as serve;
 pub use brisk_train as train;
 
 mod trainer;

@@ -19,6 +19,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["brisk-data", "brisk-eval", "brisk-format", "brisk-graph", "brisk-nn", "brisk-runtime"],
     ),
     (
+        "brisk-serve",
+        &[
+            "brisk-data",
+            "brisk-eval",
+            "brisk-format",
+            "brisk-graph",
+            "brisk-nn",
+            "brisk-registry",
+            "brisk-runtime",
+        ],
+    ),
+    (
         "brisk",
         &[
             "brisk-data",
@@ -26,7 +38,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "brisk-format",
             "brisk-graph",
             "brisk-nn",
+            "brisk-registry",
             "brisk-runtime",
+            "brisk-serve",
             "brisk-train",
         ],
     ),
@@ -41,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "brisk-nn",
             "brisk-registry",
             "brisk-runtime",
+            "brisk-serve",
             "brisk-train",
         ],
     ),

@@ -9,8 +9,10 @@ mod export;
 mod import;
 mod key;
 mod log;
+mod models;
 mod new;
 mod predict;
+mod publish;
 mod schema;
 mod serve;
 mod summary;
@@ -30,6 +32,8 @@ pub enum Command {
     Summary(summary::Summary),
     Import(import::Import),
     Export(export::Export),
+    Publish(publish::Publish),
+    Models(models::Models),
     Serve(serve::Serve),
     Key(key::Key),
     #[command(subcommand)]
@@ -52,6 +56,8 @@ impl Command {
             Command::Summary(c) => c.run(),
             Command::Import(c) => c.run(),
             Command::Export(c) => c.run(),
+            Command::Publish(c) => c.run(),
+            Command::Models(c) => c.run(),
             Command::Serve(c) => c.run(),
             Command::Key(c) => c.run(),
             Command::Data(c) => c.run(),

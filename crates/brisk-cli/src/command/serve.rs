@@ -21,6 +21,9 @@ pub struct Serve {
     /// A run, a model folder, or a repository: a folder, or s3://bucket/prefix
     #[arg(value_name = "REPOSITORY|RUN", env = "BRISK_REPOSITORY")]
     what: String,
+    /// What a single model is called [default: as its run or folder]
+    #[arg(long, value_name = "NAME", env = "BRISK_MODEL_NAME")]
+    name: Option<String>,
     /// The address to listen on; 0.0.0.0 for all of this machine's
     #[arg(long, value_name = "H", default_value = "127.0.0.1", env = "BRISK_HOST")]
     host: IpAddr,
@@ -138,6 +141,7 @@ impl Serve {
         };
         let tls = self.tls_cert.clone().zip(self.tls_key.clone());
         Ok(Options {
+            name: self.name.clone(),
             host: self.host,
             port: self.port,
             grpc_port: self.grpc_port,

@@ -2,11 +2,14 @@
 
 mod bad_data;
 mod bad_projects;
+mod batch;
 mod damage;
 mod examples;
 mod huggingface;
 mod kill;
 mod path;
+mod publish;
+mod serve;
 mod support;
 mod tables;
 mod texts;

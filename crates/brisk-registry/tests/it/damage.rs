@@ -114,7 +114,7 @@ fn nearly() -> impl Strategy<Value = String> {
     ];
     let keys =
         ["format", "name", "version", "created", "brisk", "files", "metrics", "at", "by", "id", "rollback"];
-    proptest::collection::vec((proptest::sample::select(&keys[..]), value), 0..12).prop_map(|entries| {
+    proptest::collection::vec((proptest::sample::select(keys.to_vec()), value), 0..12).prop_map(|entries| {
         let entries: Vec<_> = entries.iter().map(|(k, v)| format!("\"{k}\": {v}")).collect();
         format!("{{{}}}", entries.join(", "))
     })

@@ -140,7 +140,7 @@ fn no_version_is_made_beyond_a_limit_of_the_system() {
     let mut limited = std::process::Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$0\" \"$@\""]).arg(publisher.get_program());
     limited.args(publisher.get_args());
-    publisher.get_envs().for_each(|(name, value)| drop(limited.env(name, value.unwrap_or_default())));
+    limited.envs(publisher.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = limited.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("model.safetensors"), "{said}");

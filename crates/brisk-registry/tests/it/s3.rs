@@ -64,7 +64,12 @@ fn a_bucket_does_what_a_folder_does() {
         for location in ["s3://bucket/team/models", "s3://bucket"] {
             check(&place, location).await;
         }
-        says(Repository::open("s3://none/models").await.map(|_| ()), true, &["none/models"]);
+        let open = async |location| Repository::open(location).await.map(|_| ());
+        says(open("s3://bucket/other").await, true, &["s3://bucket/other: there is no repository"]);
+        let create = async |location| Repository::create(location).await.map(|_| ());
+        for result in [open("s3://none/models").await, create("s3://none/models").await] {
+            says(result, true, &["s3://none/models: there is no such bucket"]);
+        }
     });
 }
 

@@ -22,6 +22,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
 use futures_util::FutureExt;
+use http_body_util::LengthLimitError;
 use serde_json::Value as Json;
 
 use crate::app::App;
@@ -115,9 +116,9 @@ async fn guard(app: Arc<App>, scope: Option<Scope>, request: Request, next: Next
         let bytes = tokio::time::timeout_at(deadline.0.into(), bytes)
             .await
             .map_err(|_| Fault::new(FaultKind::SlowRequest, "the body did not arrive in time"))?;
-        let bytes = bytes.map_err(|e| match e.to_string().contains("length limit") {
-            true => too_large(),
-            false => Fault::bad(format!("the body broke off: {e}")),
+        let bytes = bytes.map_err(|e| match std::error::Error::source(&e) {
+            Some(cause) if cause.is::<LengthLimitError>() => too_large(),
+            _ => Fault::bad(format!("the body broke off: {e}")),
         })?;
         Ok((place, deadline, bytes))
     };

@@ -16,15 +16,11 @@ use crate::printer::Printer;
 
 /// Characters of a text that are shown before the answer.
 const SHOWN: usize = 60;
+/// Below, each whole number has an f64 of its own.
+const EXACT: f64 = (1u64 << 53) as f64;
 
 pub fn run(args: &Predict, ready: &Ready) -> Result<ExitCode> {
-    if let Some(output) = ready.model.outputs.iter().find(|o| o.loss.group().is_some()) {
-        let name = &output.name;
-        return Err(bad_input(format!(
-            "{}: this model has no answers (its output is `{name}`): write the vectors of texts with --embed --output FILE.npy",
-            args.run.display()
-        )));
-    }
+    refuse_vectors(args, ready)?;
     let samples = Samples::open(args, &ready.features)?;
     let features = Arc::new(ready.features.clone());
     let device = args.threads.device();
@@ -59,6 +55,18 @@ pub fn run(args: &Predict, ready: &Ready) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// An error if the model gives vectors and nothing else.
+pub fn refuse_vectors(args: &Predict, ready: &Ready) -> Result<()> {
+    match ready.model.outputs.iter().find(|o| o.loss.group().is_some()) {
+        Some(output) => Err(bad_input(format!(
+            "{}: this model has no answers (its output is `{}`): write the vectors of texts with --embed --output FILE.npy",
+            args.run.display(),
+            output.name
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Rows as samples, and what happened to them.
 pub fn encode(features: &Arc<Features>, rows: &Rows, notes: &mut Notes) -> Result<Vec<Encoded>> {
     let encoder = Encoder::new(features.clone(), rows.clone(), false)?;
@@ -83,8 +91,12 @@ fn input(features: &Features, field: &dyn Fn(&str) -> Option<Value>) -> Json {
     }
 }
 
-fn json_of(value: &Value) -> Json {
+/// A field as JSON. Whole numbers are written without a point.
+pub fn json_of(value: &Value) -> Json {
     match value {
+        Value::Number(n) if n.fract() == 0.0 && n.abs() < EXACT && (*n != 0.0 || n.is_sign_positive()) => {
+            (*n as i64).into()
+        }
         Value::Missing => Json::Null,
         Value::Text(s) => s.as_str().into(),
         Value::Number(n) => (*n).into(),

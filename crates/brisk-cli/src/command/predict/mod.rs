@@ -1,6 +1,7 @@
 //! `brisk predict`
 
 mod answer;
+mod batch;
 mod embed;
 mod images;
 #[cfg(feature = "parquet")]
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use brisk_eval::{Ready, Takes};
 use brisk_train::{TaskProgress, Unit};
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::Threads;
 use crate::exit::bad_input;
@@ -27,7 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// Of a model over pictures give files or folders. Of a model over texts give texts, a file (`--file`: a text a line, or a table), or lines
 /// on stdin. `--embed` writes a vector for each text instead of an answer; a Hugging Face folder of an encoder can be asked directly.
+///
+/// `--input TABLE --output FILE` answers all rows of a table into a file. Rows that cannot be answered go to a side file, and a job that
+/// was stopped goes on where it was when the same command is run again.
 #[derive(Args)]
+#[command(group = ArgGroup::new("written").args(["embed", "input"]).multiple(true))]
 pub struct Predict {
     /// A run (runs/NAME), a model folder, or a Hugging Face folder
     run: PathBuf,
@@ -43,9 +48,19 @@ pub struct Predict {
     /// Write a vector for each text: [texts, size], in the order of the texts
     #[arg(long, requires = "output", conflicts_with = "json")]
     embed: bool,
-    /// With --embed: FILE.npy (numpy), or FILE.parquet with the columns text and embedding
-    #[arg(long, value_name = "FILE", requires = "embed")]
+    /// Answer all rows of a table (.csv, .tsv, .jsonl, .parquet; pictures by their paths in the column `image`)
+    #[arg(long, value_name = "TABLE", requires = "output", conflicts_with_all = ["inputs", "file", "json"])]
+    input: Option<PathBuf>,
+    /// With --input: FILE.jsonl, .csv, .tsv or .parquet. With --embed alone: FILE.npy (numpy), or FILE.parquet with the columns text
+    /// and embedding
+    #[arg(long, value_name = "FILE", requires = "written")]
     output: Option<PathBuf>,
+    /// With --input: where rows go that cannot be answered [default: OUTPUT.errors.jsonl]
+    #[arg(long, value_name = "FILE", requires = "input")]
+    errors: Option<PathBuf>,
+    /// With --input: replace the files of an earlier job
+    #[arg(long, requires = "input")]
+    overwrite: bool,
     #[command(flatten)]
     threads: Threads,
     /// A JSON array with an object for each file, text or row
@@ -55,11 +70,14 @@ pub struct Predict {
 
 impl Predict {
     pub fn run(self) -> Result<ExitCode> {
+        if let (Some(input), Some(output)) = (&self.input, &self.output) {
+            return batch::run(&self, input, output);
+        }
         let ready = Ready::open(&self.run)?;
         match (ready.takes, &self.output) {
             (Takes::Pictures(image), None) if self.file.is_none() => images::run(&self, &ready, image),
             (Takes::Pictures(_), _) => Err(bad_input(format!(
-                "{}: this model takes pictures: give their files; --file and --embed are for texts",
+                "{}: this model takes pictures: give their files; --file and --embed are for texts; of a table that names them, --input",
                 self.run.display()
             ))),
             (_, None) => answer::run(&self, &ready),
