@@ -6,7 +6,7 @@
 Publishes the runs (models that take cifar-json's pictures) as versions of one model, serves the repository, and measures with load.py:
 first quietly, then while an alias moves from version to version as often as asked for, evenly over the time. Reported are
 answers that were not 2xx, p50 and p99 of both, and the server's memory before, at its peak, and five seconds after the load.
-A soak asks with a quarter of the connections and writes down memory every ten seconds.
+A soak writes down memory every ten seconds.
 """
 
 import argparse
@@ -63,7 +63,7 @@ with tempfile.TemporaryDirectory() as folder:
                 time.sleep(0.01)
         if a.soak:
             samples, end = [], time.time() + a.soak
-            done = threading.Thread(target=load, args=(a.soak, a.connections // 4))
+            done = threading.Thread(target=load, args=(a.soak, a.connections, a.rate))
             done.start()
             while time.time() < end:
                 samples.append(rss(server.pid))

@@ -31,7 +31,7 @@ enum From {
     /// One model: a run or a model folder. Its version is 1.
     Folder { name: String, path: PathBuf },
     /// Versions, aliases, and where versions of a bucket are kept meanwhile.
-    Repository { repository: Box<Repository>, cache: tempfile::TempDir },
+    Repository { repository: Arc<Repository>, cache: tempfile::TempDir },
 }
 
 /// What was asked for beyond what the repository says.
@@ -50,7 +50,7 @@ impl Source {
         let from = match location.contains("://") || brisk_registry::is_repository(path) {
             true => {
                 let cache = tempfile::tempdir().map_err(Error::Setup)?;
-                From::Repository { repository: Box::new(Repository::open(location).await?), cache }
+                From::Repository { repository: Arc::new(Repository::open(location).await?), cache }
             }
             false => From::Folder { name: name_of(path), path: path.into() },
         };
@@ -246,34 +246,41 @@ impl App {
             From::Folder { path, .. } => (path.clone(), Json::Null),
             From::Repository { repository, cache, .. } => {
                 let record = repository.version(name, version).await.map_err(|e| e.to_string())?;
-                let folder = match repository.local_path(&record) {
-                    Some(path) => {
-                        repository.verify(&record).await.map_err(|e| e.to_string())?;
-                        path
-                    }
-                    None => {
-                        let folder = cache.path().join(format!("{name}-{version}"));
-                        repository.fetch(&record, &folder).await.map_err(|e| e.to_string())?;
-                        folder
-                    }
+                let (own, into) = (repository.clone(), cache.path().join(format!("{name}-{version}")));
+                let (wanted, handle) = (record.clone(), tokio::runtime::Handle::current());
+                // Checksums of a large model take long: not on a thread that answers.
+                let there = move || {
+                    handle.block_on(async {
+                        match own.local_path(&wanted) {
+                            Some(path) => own.verify(&wanted).await.map(|()| path),
+                            None => own.fetch(&wanted, &into).await.map(|()| into),
+                        }
+                    })
                 };
+                let there = tokio::task::spawn_blocking(there).await.map_err(|e| e.to_string())?;
+                let folder = there.map_err(|e| e.to_string())?;
                 let about = json!({"metrics": record.metrics, "source": record.source, "note": record.note, "created": record.created});
                 (folder, about)
             }
         };
         // The first versions are waited for; later ones must not disturb those that answer.
         let quiet = like.is_some();
-        let (app, name) = (self.clone(), name.to_string());
+        let (app, called) = (self.clone(), name.to_string());
         let (send, receive) = tokio::sync::oneshot::channel();
         let work = move || {
             if quiet {
                 at_low_priority();
             }
-            let served = load(&name, version, &folder, &app.device, &app.metrics, like.as_deref());
+            let served = load(&called, version, &folder, &app.device, &app.metrics, like.as_deref());
             let _ = send.send(served.map(|s| Served { about, ..s }).map_err(|e| e.to_string()));
         };
         std::thread::Builder::new().name("loader".into()).spawn(work).map_err(|e| e.to_string())?;
-        receive.await.unwrap_or_else(|_| Err("loading it failed; the server's log says more".into()))
+        let loaded = receive.await;
+        if let From::Repository { cache, .. } = &self.source.from {
+            // All of it is in memory now.
+            let _ = std::fs::remove_dir_all(cache.path().join(format!("{name}-{version}")));
+        }
+        loaded.unwrap_or_else(|_| Err("loading it failed; the server's log says more".into()))
     }
 
     /// Looks for new versions until the server stops.

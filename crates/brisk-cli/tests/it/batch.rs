@@ -377,6 +377,32 @@ fn a_job_goes_on_only_if_it_is_the_same() {
 }
 
 #[test]
+fn a_job_that_stopped_at_its_very_end_is_finished() {
+    let place = trained();
+    place.write("ask.csv", many(300));
+    let more = ["--errors", "side/errors.jsonl"];
+    for placed in [false, true] {
+        place.write("side", "no folder");
+        let done = batch(&place, "ask.csv", "out.jsonl", &more).fails(1, &["side"]);
+        assert!(done.out.is_empty() && !place.at("out.jsonl").exists());
+        if placed {
+            fs::rename(place.at(".out.jsonl.part/answers"), place.at("out.jsonl")).unwrap();
+            fs::remove_file(place.at("side")).unwrap();
+            place.write("side/errors.jsonl", fs::read(place.at(".out.jsonl.part/errors")).unwrap());
+        } else {
+            fs::remove_file(place.at("side")).unwrap();
+        }
+        let done = batch(&place, "ask.csv", "out.jsonl", &more).fails(2, &["going on after row 300"]);
+        assert!(done.out.contains("297 rows answered, 3 failed"), "{}", done.out);
+        assert!(!place.at(".out.jsonl.part").exists());
+        assert_eq!(lines(&place, "out.jsonl").len(), 297);
+        assert_eq!(lines(&place, "side/errors.jsonl").len(), 3);
+        fs::remove_file(place.at("out.jsonl")).unwrap();
+        fs::remove_dir_all(place.at("side")).unwrap();
+    }
+}
+
+#[test]
 fn two_at_once_do_not_write_the_same_file() {
     let place = trained();
     place.write("ask.csv", many(20_000));
@@ -419,6 +445,35 @@ fn pictures_are_read_from_their_files() {
     assert!(errors[&5].contains("the path of the picture is missing"), "{errors:?}");
     place.write("data/other.csv", "file\na.png\n");
     batch(&place, "data/other.csv", "x.jsonl", &[]).fails(2, &["no column `image`"]);
+}
+
+#[test]
+fn texts_that_the_layers_cannot_take_do_not_stop_the_others() {
+    let place = Place::empty();
+    let long = "这部电影很好看".repeat(3);
+    let rows = (0..20).map(|i| format!("{long},{}\n", ["good", "bad"][i % 2]));
+    place.write("reviews.csv", "text,label\n".to_string() + &rows.collect::<String>());
+    place.write(
+        "tiny.yaml",
+        "inputs: {text: {type: text, tokenizer: character, max_length: 24}}
+outputs: {label: {type: category}}
+data: {table: {path: reviews.csv}, validation_split: 0.2}
+model: {layers: [{Embedding: {output_dim: 4}}, {Conv1D: {filters: 2, kernel_size: 12}}, GlobalMaxPooling1D, {Dense: {units: 2}}]}
+train: {batch_size: 4, epochs: 1}
+",
+    );
+    place.train("run", &[]);
+    // Those of a length are looked at together: the first batch consists of short ones.
+    let rows = |n: usize| (0..n).map(|i| if i % 2 == 0 { "好\n".into() } else { format!("{long}\n") });
+    place.write("ask.csv", "text\n".to_string() + &rows(400).collect::<String>());
+    batch(&place, "ask.csv", "out.jsonl", &[]).fails(2, &["200 of 400 rows"]);
+    assert!(lines(&place, "out.jsonl").iter().all(|o| o["text"] == long));
+    let errors = lines(&place, "out.jsonl.errors.jsonl");
+    assert!(errors.len() == 200 && errors[0]["error"].as_str().unwrap().contains("conv1d"), "{}", errors[0]);
+    // If it can take none, it is the model.
+    place.write("ask.csv", "text\n".to_string() + &rows(1).collect::<String>());
+    batch(&place, "ask.csv", "none.jsonl", &[]).fails(2, &["conv1d: a kernel of 12"]);
+    assert!(!place.at("none.jsonl").exists());
 }
 
 #[test]

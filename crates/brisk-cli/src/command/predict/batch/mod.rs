@@ -60,7 +60,8 @@ pub fn run(args: &Predict, input: &Path, output: &Path) -> Result<ExitCode> {
         let from = work.state().rows;
         let to = (from + chunk).min(rows.len());
         let mut state = work.state().clone();
-        let answered = asking.chunk(from..to, &mut state.kinds)?;
+        let none_yet = state.rows == state.failed;
+        let answered = asking.chunk(from..to, none_yet, &mut state.kinds)?;
         state.rows = to;
         state.failed += answered.failed;
         state.add_notes(&answered.notes);
@@ -222,8 +223,8 @@ impl<'a> Asking<'a> {
         Ok(Asking { ready, rows, encoder, asker, sheet, top: args.top as usize, threads })
     }
 
-    /// Answers some rows. An error only if the machine failed, or the model fails at all of them.
-    fn chunk(&mut self, range: Range<usize>, kinds: &mut [Kind]) -> Result<Answered> {
+    /// Answers some rows. An error only if the machine failed, or the model fails at all of them and `none_yet` was answered.
+    fn chunk(&mut self, range: Range<usize>, none_yet: bool, kinds: &mut [Kind]) -> Result<Answered> {
         // A row that cannot even be read is the fault of the file, which was changed, or of the disk.
         let rows = range.clone().map(|i| self.rows.row(i)).collect::<brisk_data::Result<Vec<_>>>()?;
         let (mut samples, mut wrong) = (Vec::with_capacity(rows.len()), vec![None; rows.len()]);
@@ -234,7 +235,7 @@ impl<'a> Asking<'a> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let mut said = samples.iter().zip(ask(&mut self.asker, &samples)?);
+        let mut said = samples.iter().zip(ask(&mut self.asker, &samples, none_yet)?);
         let mut answered = Answered::default();
         for ((i, row), wrong) in range.zip(&rows).zip(wrong) {
             let said = if wrong.is_none() { said.next() } else { None };
@@ -283,9 +284,10 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// What the model says about each sample. If it fails at all of them together, they are asked about one by one, so that one text that it
-/// cannot take, perhaps too short for its layers, does not stop the others.
-fn ask(asker: &mut Asker<&Cpu>, samples: &[Encoded]) -> Result<Vec<Result<Said>>> {
+/// What the model says about each sample. If it fails at all of them together, they are asked about one by one, so that a text that it
+/// cannot take, perhaps too short for its layers, does not stop the others. If it fails at all, and `none_yet` was answered, it is the
+/// model's fault.
+fn ask(asker: &mut Asker<&Cpu>, samples: &[Encoded], none_yet: bool) -> Result<Vec<Result<Said>>> {
     let error = match asker.ask(samples) {
         Ok(said) => return Ok(said.into_iter().map(Ok).collect()),
         Err(error) => anyhow::Error::from(error),
@@ -295,8 +297,7 @@ fn ask(asker: &mut Asker<&Cpu>, samples: &[Encoded]) -> Result<Vec<Result<Said>>
     }
     let alone = |sample| Ok(asker.ask(from_ref(sample))?.pop().unwrap_or_default());
     let said: Vec<Result<Said>> = samples.iter().map(alone).collect();
-    // All of them: it is the model.
-    match samples.len() > 1 && said.iter().all(Result::is_err) {
+    match none_yet && said.iter().all(Result::is_err) {
         true => Err(error),
         false => Ok(said),
     }
