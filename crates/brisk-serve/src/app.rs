@@ -43,6 +43,7 @@ pub struct App {
     memory: Arc<Semaphore>,
     /// Comparisons that run beside the answers.
     shadows: AtomicUsize,
+    loaded: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -82,6 +83,7 @@ impl App {
             places: Arc::new(Semaphore::new(options.queue.clamp(1, Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new((options.max_memory >> 10).clamp(1, u32::MAX as usize))),
             shadows: AtomicUsize::new(0),
+            loaded: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             options,
         })
@@ -236,10 +238,16 @@ impl App {
         self.stopping.store(true, Relaxed);
     }
 
-    /// Whether requests are taken: there are models, and the server is not about to stop.
+    /// The first look at what is to be served is over.
+    pub fn started_up(&self) {
+        self.loaded.store(true, Relaxed);
+    }
+
+    /// Whether requests are taken: what is to be served has been loaded, no model of it is missing, and the server is not about to stop.
     pub fn is_ready(&self) -> bool {
-        !self.stopping.load(Relaxed)
-            && self.catalog.table().values().all(|e| e.versions.contains_key(&e.default))
+        let table = self.catalog.table();
+        let answers = table.values().all(|e| e.versions.contains_key(&e.default));
+        self.loaded.load(Relaxed) && !self.stopping.load(Relaxed) && answers && !self.lacks_a_model(&table)
     }
 
     /// Whether it is about to stop.
@@ -250,7 +258,8 @@ impl App {
     /// The text of the metrics, brought up to date.
     pub fn metrics_text(&self) -> String {
         self.metrics.waiting.set(self.engine.waiting() as i64);
-        self.metrics.dropped.set(self.engine.dropped() as i64);
+        let dropped = &self.metrics.dropped;
+        dropped.inc_by(self.engine.dropped().saturating_sub(dropped.get()));
         let loaded: usize = self.catalog.table().values().map(|e| e.versions.len()).sum();
         self.metrics.loaded.set(loaded as i64);
         self.metrics.text()

@@ -17,9 +17,12 @@
 //! runtime.block_on(async {
 //!     let source = Source::open(&path.display().to_string()).await?;
 //!     let server = Server::bind(Options { port: 0, ..Options::default() }, source).await?;
-//!     server.load().await?;
-//!     println!("http://{}", server.http());
-//!     server.run(async {}).await; // until the future ends: here at once
+//!     let (done, stop) = tokio::sync::oneshot::channel::<()>();
+//!     let ready = |server: &Server| {
+//!         println!("http://{}", server.http());
+//!         drop(done); // here it stops as soon as it is ready
+//!     };
+//!     server.run(ready, async { drop(stop.await) }).await?;
 //!     Ok::<(), Box<dyn std::error::Error>>(())
 //! })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -69,7 +69,7 @@ pub struct Metrics {
     /// Rows that wait.
     pub waiting: Gauge,
     /// Requests dropped before compute.
-    pub dropped: Gauge,
+    pub dropped: Counter,
     /// Connections that are open.
     pub connections: Gauge,
 }
@@ -97,7 +97,7 @@ impl Default for Metrics {
             shadows: Family::default(),
             loaded: Gauge::default(),
             waiting: Gauge::default(),
-            dropped: Gauge::default(),
+            dropped: Counter::default(),
             connections: Gauge::default(),
             registry: Registry::default(),
         };
@@ -122,11 +122,7 @@ impl Default for Metrics {
         );
         r.register("versions_loaded", "Versions of models in memory", metrics.loaded.clone());
         r.register("rows_waiting", "Rows that wait to be computed", metrics.waiting.clone());
-        r.register(
-            "requests_dropped",
-            "Requests dropped before they were computed, since the start",
-            metrics.dropped.clone(),
-        );
+        r.register("requests_dropped", "Requests dropped before they were computed", metrics.dropped.clone());
         r.register("connections", "Open connections", metrics.connections.clone());
         Metrics { registry: r, ..metrics }
     }

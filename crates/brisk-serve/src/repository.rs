@@ -30,8 +30,8 @@ pub struct Source {
 enum From {
     /// One model: a run or a model folder. Its version is 1.
     Folder { name: String, path: PathBuf },
-    /// Versions, aliases, and where versions of a bucket are kept meanwhile.
-    Repository { repository: Arc<Repository>, cache: tempfile::TempDir },
+    /// Versions and aliases; and where versions of a bucket are kept while they are loaded.
+    Repository { repository: Arc<Repository>, cache: Option<tempfile::TempDir> },
 }
 
 /// What was asked for beyond what the repository says.
@@ -49,7 +49,17 @@ impl Source {
         let path = Path::new(location);
         let from = match location.contains("://") || brisk_registry::is_repository(path) {
             true => {
-                let cache = tempfile::tempdir().map_err(Error::Setup)?;
+                let folder = std::env::temp_dir();
+                let cannot = |e| {
+                    Error::Setup(std::io::Error::other(format!(
+                        "temporary folder {} (TMPDIR): {e}",
+                        folder.display()
+                    )))
+                };
+                let cache = match location.starts_with("s3://") {
+                    true => Some(tempfile::tempdir().map_err(cannot)?),
+                    false => None,
+                };
                 From::Repository { repository: Arc::new(Repository::open(location).await?), cache }
             }
             false => From::Folder { name: name_of(path), path: path.into() },
@@ -164,7 +174,7 @@ impl App {
                 true
             }
             Err(reason) => {
-                tracing::error!(model = name, version, reason, "refused; what was served before goes on");
+                tracing::error!(model = name, version, reason, "refused");
                 self.source.wishes().refused.insert((name.into(), version), reason);
                 false
             }
@@ -246,19 +256,25 @@ impl App {
             From::Folder { path, .. } => (path.clone(), Json::Null),
             From::Repository { repository, cache, .. } => {
                 let record = repository.version(name, version).await.map_err(|e| e.to_string())?;
-                let (own, into) = (repository.clone(), cache.path().join(format!("{name}-{version}")));
+                let (own, into) =
+                    (repository.clone(), cache.as_ref().map(|c| c.path().join(format!("{name}-{version}"))));
                 let (wanted, handle) = (record.clone(), tokio::runtime::Handle::current());
                 // Checksums of a large model take long: not on a thread that answers.
                 let there = move || {
                     handle.block_on(async {
-                        match own.local_path(&wanted) {
-                            Some(path) => own.verify(&wanted).await.map(|()| path),
-                            None => own.fetch(&wanted, &into).await.map(|()| into),
+                        match (own.local_path(&wanted), into) {
+                            (Some(path), _) => {
+                                own.verify(&wanted).await.map(|()| path).map_err(|e| e.to_string())
+                            }
+                            (None, Some(into)) => {
+                                own.fetch(&wanted, &into).await.map(|()| into).map_err(|e| e.to_string())
+                            }
+                            (None, None) => Err("there is no folder to fetch it into".into()),
                         }
                     })
                 };
                 let there = tokio::task::spawn_blocking(there).await.map_err(|e| e.to_string())?;
-                let folder = there.map_err(|e| e.to_string())?;
+                let folder = there?;
                 let about = json!({"metrics": record.metrics, "source": record.source, "note": record.note, "created": record.created});
                 (folder, about)
             }
@@ -276,7 +292,7 @@ impl App {
         };
         std::thread::Builder::new().name("loader".into()).spawn(work).map_err(|e| e.to_string())?;
         let loaded = receive.await;
-        if let From::Repository { cache, .. } = &self.source.from {
+        if let From::Repository { cache: Some(cache), .. } = &self.source.from {
             // All of it is in memory now.
             let _ = std::fs::remove_dir_all(cache.path().join(format!("{name}-{version}")));
         }
@@ -366,6 +382,11 @@ impl App {
                 entry.canary = canary;
             }
         });
+    }
+
+    /// Whether a model is missing because none of its versions could be loaded.
+    pub fn lacks_a_model(&self, table: &Table) -> bool {
+        self.source.wishes().refused.keys().any(|(name, _)| !table.contains_key(name))
     }
 
     /// Versions that could not be loaded.

@@ -39,15 +39,18 @@ pub enum Error {
 /// Result with this module's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A server: bound, then loaded, then run.
+/// A server: bound, then run.
 pub struct Server {
     app: Arc<App>,
-    http: (TcpListener, SocketAddr, Option<TlsAcceptor>),
-    grpc: Option<(TcpListener, SocketAddr, Option<TlsAcceptor>)>,
+    http: Port,
+    grpc: Option<Port>,
 }
 
+/// A port until it is listened on, and its address.
+type Port = (Option<(TcpListener, Option<TlsAcceptor>)>, SocketAddr);
+
 impl Server {
-    /// Takes the ports. Until [`Server::load`] it is not ready.
+    /// Takes the ports.
     pub async fn bind(options: Options, source: Source) -> Result<Server> {
         let listen = async |port: u16, speaks: Speaks| {
             let address = SocketAddr::new(options.host, port);
@@ -58,7 +61,7 @@ impl Server {
             };
             let listener = TcpListener::bind(address).await.map_err(listen)?;
             let bound = listener.local_addr().map_err(listen)?;
-            Ok::<_, Error>((listener, bound, acceptor))
+            Ok::<Port, Error>((Some((listener, acceptor)), bound))
         };
         let http = listen(options.port, Speaks::Http).await?;
         let grpc = match options.grpc_port {
@@ -79,8 +82,46 @@ impl Server {
         self.grpc.as_ref().map(|g| g.1)
     }
 
-    /// Loads what is to be served. An error if nothing of it can be.
-    pub async fn load(&self) -> Result<()> {
+    /// Names and versions of what is served.
+    pub fn models(&self) -> Vec<(String, Vec<u64>)> {
+        let table = self.app.catalog.table();
+        table.iter().map(|(name, entry)| (name.clone(), entry.versions.keys().copied().collect())).collect()
+    }
+
+    /// Answers until `stop` ends; then takes no more requests, and ends those that it is in. Until all is loaded it lives, but is not ready;
+    /// `ready` is called then. An error if nothing of what is to be served can be loaded.
+    pub async fn run(mut self, ready: impl FnOnce(&Server), stop: impl Future<Output = ()>) -> Result<()> {
+        let (end, ended) = watch::channel(false);
+        let mut ports = tokio::task::JoinSet::new();
+        let app = self.app.clone();
+        if let Some((listener, tls)) = self.http.0.take() {
+            ports.spawn(accept(listener, tls, Speaks::Http, http::router(&app), app.clone(), ended.clone()));
+        }
+        if let Some((listener, tls)) = self.grpc.as_mut().and_then(|g| g.0.take()) {
+            let router = crate::grpc::router(&app);
+            ports.spawn(accept(listener, tls, Speaks::Grpc, router, app.clone(), ended));
+        }
+        let mut stop = std::pin::pin!(stop);
+        let loaded = tokio::select! {
+            loaded = self.load() => loaded,
+            () = &mut stop => return Ok(()),
+        };
+        if loaded.is_ok() {
+            ready(&self);
+            let watching = tokio::spawn(app.clone().watch());
+            stop.await;
+            watching.abort();
+        }
+        app.stop();
+        let _ = end.send(true);
+        let ends = async { while ports.join_next().await.is_some() {} };
+        if tokio::time::timeout(app.options.drain, ends).await.is_err() {
+            tracing::warn!("some requests were not answered in time, and are broken off");
+        }
+        loaded
+    }
+
+    async fn load(&self) -> Result<()> {
         self.app.refresh().await?;
         let refused = self.app.refused();
         if self.app.catalog.table().is_empty()
@@ -88,36 +129,7 @@ impl Server {
         {
             return Err(Fault::internal(first["reason"].as_str().unwrap_or_default()).into());
         }
+        self.app.started_up();
         Ok(())
-    }
-
-    /// Names and versions of what is served.
-    pub fn models(&self) -> Vec<(String, Vec<u64>)> {
-        let table = self.app.catalog.table();
-        table.iter().map(|(name, entry)| (name.clone(), entry.versions.keys().copied().collect())).collect()
-    }
-
-    /// Answers until `stop` ends; then takes no more requests, and ends those that it is in.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
-        let (end, ended) = watch::channel(false);
-        let mut ports = tokio::task::JoinSet::new();
-        let (listener, _, tls) = self.http;
-        let router = http::router(&self.app);
-        ports.spawn(accept(listener, tls, Speaks::Http, router, self.app.clone(), ended.clone()));
-        if let Some((listener, _, tls)) = self.grpc {
-            let router = crate::grpc::router(&self.app);
-            ports.spawn(accept(listener, tls, Speaks::Grpc, router, self.app.clone(), ended));
-        }
-        let watching = tokio::spawn(self.app.clone().watch());
-        stop.await;
-        self.app.stop();
-        let _ = end.send(true);
-        if tokio::time::timeout(self.app.options.drain, async { while ports.join_next().await.is_some() {} })
-            .await
-            .is_err()
-        {
-            tracing::warn!("some requests were not answered in time, and are broken off");
-        }
-        watching.abort();
     }
 }

@@ -33,7 +33,7 @@ FAMILIES = {
     "brisk_shadow_answers": ("counter", "", {"model", "version", "shadow", "answer"}),
     "brisk_versions_loaded": ("gauge", "", set()),
     "brisk_rows_waiting": ("gauge", "", set()),
-    "brisk_requests_dropped": ("gauge", "", set()),
+    "brisk_requests_dropped": ("counter", "", set()),
     "brisk_connections": ("gauge", "", set()),
 }
 

@@ -113,25 +113,31 @@ impl Serve {
             let stop = stop_signal()?;
             let source = Source::open(&self.what).await.with_context(|| self.what.clone())?;
             let server = Server::bind(options, source).await?;
-            let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
-            server.load().await.with_context(|| self.what.clone())?;
-            for (name, versions) in server.models() {
-                let versions: Vec<_> = versions.iter().map(u64::to_string).collect();
-                eprintln!("{name}: version {}", versions.join(", "));
-            }
-            if server.models().is_empty() {
-                eprintln!("The repository is empty: models are served as they are published.");
-            }
-            if let Some(grpc) = server.grpc() {
-                eprintln!("gRPC on {grpc}");
-            }
-            eprintln!(
-                "Ready on {scheme}://{}/ (the console; /docs has the interface). Ctrl-C stops.",
-                server.http()
-            );
-            server.run(stop).await;
+            server.run(|server| self.tell(server), stop).await.with_context(|| self.what.clone())?;
             Ok(ExitCode::SUCCESS)
         })
+    }
+
+    /// Says that it is ready.
+    fn tell(&self, server: &Server) {
+        let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
+        let (models, http, grpc) = (server.models(), server.http(), server.grpc());
+        if let LogFormat::Json = self.log_format {
+            let names: Vec<_> = models.iter().map(|m| m.0.as_str()).collect();
+            tracing::info!(scheme, %http, grpc = grpc.map(|g| g.to_string()), models = names.join(", "), "ready");
+            return;
+        }
+        for (name, versions) in &models {
+            let versions: Vec<_> = versions.iter().map(u64::to_string).collect();
+            eprintln!("{name}: version {}", versions.join(", "));
+        }
+        if models.is_empty() {
+            eprintln!("The repository is empty: models are served as they are published.");
+        }
+        if let Some(grpc) = grpc {
+            eprintln!("gRPC on {grpc}");
+        }
+        eprintln!("Ready on {scheme}://{http}/ (the console; /docs has the interface). Ctrl-C stops.");
     }
 
     fn options(&self) -> Result<Options> {
@@ -171,7 +177,7 @@ impl Serve {
 fn stop_signal() -> Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    Ok(async move {
+    let mut asked = async move || {
         #[cfg(unix)]
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
@@ -179,9 +185,12 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
         }
         #[cfg(not(unix))]
         let _ = tokio::signal::ctrl_c().await;
-        eprintln!("Stopping: requests in work are answered first. Once more stops at once.");
-        tokio::spawn(async {
-            let _ = tokio::signal::ctrl_c().await;
+    };
+    Ok(async move {
+        asked().await;
+        tracing::info!("stopping: requests in work are answered first; once more stops at once");
+        tokio::spawn(async move {
+            asked().await;
             std::process::exit(i32::from(crate::exit::INTERRUPTED));
         });
     })

@@ -24,6 +24,12 @@ impl Serving {
             if let Some(rest) = line.strip_prefix("Ready on http://") {
                 break rest.split('/').next().unwrap().to_string();
             }
+            // With a log for machines, all of it is.
+            if let Ok(line) = serde_json::from_str::<serde_json::Value>(&line)
+                && line["message"] == "ready"
+            {
+                break line["http"].as_str().unwrap().to_string();
+            }
         };
         let log = std::thread::spawn(move || {
             log + &lines.map_while(Result::ok).map(|l| l + "\n").collect::<String>()

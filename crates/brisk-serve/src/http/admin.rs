@@ -25,6 +25,7 @@ pub(crate) fn pages() -> Vec<Page> {
         scope: Some(Scope::Admin),
         group: "Versions",
         about,
+        query: &[],
         takes: takes.map(|schema| ("application/json", schema)).into_iter().collect(),
         gives: ("application/json", object()),
         handler,

@@ -37,6 +37,7 @@ pub(crate) fn pages() -> Vec<Page> {
         scope: None,
         group: "Console",
         about,
+        query: &[],
         takes: vec![],
         gives: (content, json!({})),
         handler,

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::reply::{Reply, json as reply_json, openai, parse, reply};
@@ -30,6 +30,7 @@ pub(crate) fn pages() -> Vec<Page> {
         scope: Some(Scope::Infer),
         group: "Vectors of texts",
         about,
+        query: &[],
         takes: vec![("application/json", takes)],
         gives: ("application/json", gives),
         handler,
@@ -151,21 +152,41 @@ async fn openai_embeddings(app: &Arc<App>, deadline: Deadline, body: &[u8]) -> A
     if let Some(found) = request.dimensions.filter(|&d| d != size) {
         return Err(Fault::bad(format!("dimensions: this model gives {size}, found {found}; leave it out")));
     }
-    let data: Vec<Json> = vectors
-        .into_iter()
-        .enumerate()
-        .map(|(index, vector)| {
-            let embedding: Json = match base64 {
-                true => {
-                    STANDARD.encode(vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()).into()
-                }
-                false => json!(vector),
-            };
-            json!({"object": "embedding", "index": index, "embedding": embedding})
-        })
-        .collect();
+    let item = |(index, vector): (usize, Vec<f32>)| Item {
+        object: "embedding",
+        index,
+        embedding: match base64 {
+            true => Vector::Base64(
+                STANDARD.encode(vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()),
+            ),
+            false => Vector::Float(vector),
+        },
+    };
+    let data = vectors.into_iter().enumerate().map(item).collect();
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
-    Ok(reply_json(&json!({"object": "list", "data": data, "model": picked.served.name, "usage": usage})))
+    Ok(reply_json(&List { object: "list", data, model: &picked.served.name, usage }))
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Item>,
+    model: &'a str,
+    usage: Json,
+}
+
+#[derive(Serialize)]
+struct Item {
+    object: &'static str,
+    index: usize,
+    embedding: Vector,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Vector {
+    Float(Vec<f32>),
+    Base64(String),
 }
 
 #[derive(Deserialize)]

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
@@ -44,6 +44,8 @@ pub(crate) struct Page {
     /// The heading under which it stands.
     pub group: &'static str,
     pub about: &'static str,
+    /// What may stand after `?`.
+    pub query: &'static [&'static str],
     /// Content types of the body with their schemas.
     pub takes: Vec<(&'static str, Json)>,
     /// The content type of the answer with its schema.
@@ -80,6 +82,8 @@ pub fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async {
             Fault::new(FaultKind::MethodNotAllowed, "this page has no such method; /docs lists all")
         })
+        // The guard has its own limit.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(app.clone(), count))
         .with_state(app.clone())
 }
@@ -131,11 +135,21 @@ async fn guard(app: Arc<App>, scope: Option<Scope>, request: Request, next: Next
     caught(next.run(request)).await
 }
 
-/// A panic is a fault of ours, not the end of the connection.
+/// A panic is a fault of ours, not the end of the connection; and what the framework refuses in plain text is said as all else is.
 async fn caught(answer: impl Future<Output = Reply>) -> Reply {
-    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
-        Fault::internal("something broke while this was answered; the server's log says more").into_response()
-    })
+    let Ok(answer) = AssertUnwindSafe(answer).catch_unwind().await else {
+        let message = "something broke while this was answered; the server's log says more";
+        return Fault::internal(message).into_response();
+    };
+    let plain = answer.headers().get(CONTENT_TYPE).is_some_and(|c| c.as_bytes().starts_with(b"text/plain"));
+    if !plain || !answer.status().is_client_error() {
+        return answer;
+    }
+    let (parts, body) = answer.into_parts();
+    let text = axum::body::to_bytes(body, 64 << 10).await.unwrap_or_default();
+    let mut refused = Fault::bad(String::from_utf8_lossy(&text)).into_response();
+    *refused.status_mut() = parts.status;
+    refused
 }
 
 /// The key of a request.

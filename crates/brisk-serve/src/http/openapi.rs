@@ -23,6 +23,7 @@ pub(crate) fn pages() -> Vec<Page> {
         scope: None,
         group: "Documentation",
         about,
+        query: &[],
         takes: vec![],
         gives: (content, json!({})),
         handler,
@@ -87,11 +88,18 @@ fn openapi(app: &App) -> Json {
 }
 
 fn operation(page: &Page, path: &str) -> Json {
-    let parameters: Vec<Json> = path
-        .split(['/', ':'])
-        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}))
-        .collect();
+    let parameter = |name: &str, place: &str, schema: Json| json!({"name": name, "in": place, "required": place == "path", "schema": schema});
+    let word = || json!({"type": "string", "minLength": 1});
+    let named = path.split(['/', ':']).filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let mut parameters: Vec<Json> = named.map(|name| parameter(name, "path", word())).collect();
+    parameters.extend(page.query.iter().map(|&name| match name {
+        "top" => parameter(name, "query", json!({"type": "integer", "minimum": 1})),
+        _ => parameter(name, "query", word()),
+    }));
+    if !page.takes.is_empty() {
+        let seconds = json!({"type": "number", "minimum": 0});
+        parameters.push(parameter("Request-Timeout", "header", seconds));
+    }
     let mut operation = json!({
         "tags": [page.group],
         "summary": page.about,
@@ -109,7 +117,8 @@ fn operation(page: &Page, path: &str) -> Json {
             .iter()
             .map(|(content, schema)| (content.to_string(), json!({ "schema": schema })))
             .collect();
-        operation["requestBody"] = json!({ "content": content });
+        let required = page.takes.iter().all(|(_, schema)| schema.get("required").is_some());
+        operation["requestBody"] = json!({ "content": content, "required": required });
     }
     operation
 }

@@ -29,6 +29,7 @@ pub(crate) fn pages() -> Vec<Page> {
         scope: Some(Scope::Infer),
         group: "Plain questions",
         about,
+        query: &["model", "version", "top"],
         takes: vec![
             (
                 "application/json",
@@ -82,7 +83,12 @@ async fn predict(
             .map(|(i, (row, numbers))| {
                 let sample = said.samples.get(i).unwrap_or(&empty);
                 let field = |column: &str| plain_value(row, column);
-                brisk_eval::record(served.ready.answers(sample, numbers, asked.top.unwrap_or(5), &field))
+                brisk_eval::record(served.ready.answers(
+                    sample,
+                    numbers,
+                    asked.top.unwrap_or(5).max(1),
+                    &field,
+                ))
             })
             .collect();
         let mut answer = json!({"model": served.name, "version": served.version});

@@ -8,7 +8,7 @@ use axum::http::Method;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use indexmap::IndexMap;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
 use super::reply::{Reply, json as reply_json, parse, reply};
@@ -27,6 +27,7 @@ pub(crate) fn pages() -> Vec<Page> {
         scope: Some(Scope::Infer),
         group: "TensorFlow Serving",
         about,
+        query: &[],
         takes: vec![],
         gives: ("application/json", json!({"type": "object"})),
         handler: get(status),
@@ -117,27 +118,28 @@ async fn answer(app: &Arc<App>, of: &Map<String, Json>, deadline: Deadline, body
     let rows = instances.into_iter().map(|json| served.row_of(json)).collect::<Answered<Vec<Row>>>()?;
     let asked = app.ask(&picked, &rows, deadline.0).await?;
     let all = served.respond(String::new(), served.requested(vec![], false)?, &rows, &asked);
-    let mut outputs: IndexMap<String, Vec<Json>> = all
+    let mut outputs: IndexMap<String, Vec<Cell>> = all
         .outputs
         .into_iter()
         .map(|(requested, shape, typed)| (requested.name, each(&typed, shape.get(1).copied())))
         .collect();
-    if by_column {
-        return Ok(match outputs.len() {
-            1 => reply_json(&json!({"outputs": outputs.swap_remove_index(0).map(|o| o.1)})),
-            _ => reply_json(&json!({ "outputs": outputs })),
-        });
-    }
-    let predictions: Vec<Json> = match outputs.len() {
-        1 => outputs.swap_remove_index(0).map(|o| o.1).unwrap_or_default(),
-        _ => {
-            let row = |i: usize| {
-                outputs.iter().map(|(name, all)| (name.clone(), all[i].clone())).collect::<Map<_, _>>()
-            };
-            (0..rows.len()).map(|i| Json::Object(row(i))).collect()
-        }
+    let only = match outputs.len() {
+        1 => outputs.swap_remove_index(0).map(|o| o.1),
+        _ => None,
     };
-    Ok(reply_json(&json!({ "predictions": predictions })))
+    Ok(match (by_column, only) {
+        (true, Some(only)) => reply_json(&IndexMap::from([("outputs", only)])),
+        (true, None) => reply_json(&IndexMap::from([("outputs", outputs)])),
+        (false, Some(only)) => reply_json(&IndexMap::from([("predictions", only)])),
+        (false, None) => {
+            let row = |i: usize| {
+                let cells = outputs.iter().filter_map(|(name, all)| Some((name.as_str(), all.get(i)?)));
+                cells.collect::<IndexMap<&str, &Cell>>()
+            };
+            let rows: Vec<_> = (0..rows.len()).map(row).collect();
+            reply_json(&IndexMap::from([("predictions", rows)]))
+        }
+    })
 }
 
 /// Columns as rows.
@@ -171,16 +173,26 @@ fn turned(served: &Served, columns: Json) -> Answered<Vec<Json>> {
     Ok(rows.into_iter().map(Json::Object).collect())
 }
 
-/// The elements of each row, as JSON.
-fn each(typed: &Typed, width: Option<i64>) -> Vec<Json> {
+/// What an output has for a row.
+#[derive(Clone, Serialize)]
+#[serde(untagged)]
+enum Cell {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    Json(Json),
+}
+
+/// The elements of each row.
+fn each(typed: &Typed, width: Option<i64>) -> Vec<Cell> {
     let width = width.unwrap_or(1).max(1) as usize;
     match typed {
-        Typed::U8(v) => v.chunks(width).map(|row| json!(row)).collect(),
-        Typed::F32(v) => v.chunks(width).map(|row| json!(row)).collect(),
-        Typed::F64(v) => v.chunks(width).map(|row| json!(row)).collect(),
-        Typed::Bytes(v) => v
-            .iter()
-            .map(|b| serde_json::from_slice(b).unwrap_or_else(|_| String::from_utf8_lossy(b).into()))
-            .collect(),
+        Typed::U8(v) => v.chunks(width).map(|row| Cell::Json(json!(row))).collect(),
+        Typed::F32(v) => v.chunks(width).map(|row| Cell::F32(row.to_vec())).collect(),
+        Typed::F64(v) => v.chunks(width).map(|row| Cell::F64(row.to_vec())).collect(),
+        Typed::Bytes(v) => {
+            let json =
+                |b: &Bytes| serde_json::from_slice(b).unwrap_or_else(|_| String::from_utf8_lossy(b).into());
+            v.iter().map(|b| Cell::Json(json(b))).collect()
+        }
     }
 }

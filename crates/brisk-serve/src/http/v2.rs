@@ -32,6 +32,7 @@ pub(crate) fn pages() -> Vec<Page> {
         scope: Some(Scope::Infer),
         group: "KServe V2",
         about,
+        query: &[],
         takes: vec![],
         gives: ("application/json", gives),
         handler,

@@ -1,8 +1,11 @@
 //! Tensors of a request to its rows.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use brisk_data::Feature;
 use brisk_data::Value;
 use brisk_eval::Ready;
+use bytes::Bytes;
 use indexmap::IndexMap;
 
 use super::tensor::{Tensor, Typed, sizes};
@@ -56,7 +59,7 @@ impl Served {
                 Typed::F32(v) => v.into_iter().map(|x| Field::Value(Value::Number(x.into()))).collect(),
                 Typed::F64(v) => v.into_iter().map(|x| Field::Value(Value::Number(x))).collect(),
                 Typed::Bytes(files_) if files => {
-                    files_.into_iter().map(|b| Field::Picture(b.to_vec())).collect()
+                    files_.into_iter().map(|b| Field::Picture(file(b))).collect()
                 }
                 Typed::Bytes(texts) => {
                     texts.into_iter().enumerate().map(|(i, t)| text(&name, i, &t)).collect::<Answered<_>>()?
@@ -77,6 +80,11 @@ impl Served {
             false => Ok(rows),
         }
     }
+}
+
+/// A picture as a file; JSON can only carry it in base64, which no such file looks like.
+fn file(bytes: Bytes) -> Vec<u8> {
+    STANDARD.decode(&bytes).unwrap_or_else(|_| bytes.to_vec())
 }
 
 /// More rows than are taken.

@@ -64,6 +64,10 @@ impl Served {
                 Some(Feature::Text(_)),
                 json @ (Json::Object(_) | Json::Number(_) | Json::Bool(_) | Json::Null),
             ) => Err(bad(format!("expected a text, found {}", kind(&json)))),
+            // The words of a text that is tagged.
+            (Some(Feature::Text(_)), Json::Array(words)) if !words.iter().all(Json::is_string) => {
+                Err(bad("expected a text, or a list of words".into()))
+            }
             (_, json) => Ok(Field::Value(Value::from(json))),
         }
     }

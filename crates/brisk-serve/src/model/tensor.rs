@@ -88,6 +88,7 @@ impl Tensor {
             }
             ("FP64", Elements::Numbers(numbers)) => Typed::F64(numbers),
             ("BYTES", Elements::Texts(texts)) => Typed::Bytes(texts),
+            ("BYTES", Elements::Numbers(none)) if none.is_empty() => Typed::Bytes(Vec::new()),
             ("BYTES", Elements::Raw(raw)) => Typed::Bytes(strings(raw, most).map_err(bad)?),
             (datatype, Elements::Texts(_)) => return Err(bad(format!("expected {datatype}, found texts"))),
             (datatype, _) => return Err(bad(format!("expected {datatype}, found numbers"))),
@@ -205,7 +206,7 @@ impl<'de> Deserialize<'de> for Elements {
     /// Numbers, truth values or texts, flat or in lists of lists.
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Elements, D::Error> {
         let mut flat = Flat::default();
-        d.deserialize_any(Into { flat: &mut flat, depth: 0 })?;
+        d.deserialize_seq(Into { flat: &mut flat, depth: 0 })?;
         match (flat.numbers.is_empty(), flat.texts.is_empty()) {
             (_, true) => Ok(Elements::Numbers(flat.numbers)),
             (true, false) => Ok(Elements::Texts(flat.texts)),

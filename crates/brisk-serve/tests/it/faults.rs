@@ -31,6 +31,7 @@ fn each_fault_has_its_status_and_names_what_is_wrong() {
         (with("datatype", json!("FP32")), "input `image`: expected the datatype UINT8, found FP32"),
         (with("data", json!(vec![0.5; 16])), "element 0 is 0.5, expected whole numbers from 0 to 255"),
         (with("data", json!(["a"])), "expected UINT8, found texts"),
+        (with("data", json!("a")), "expected numbers or texts, in lists"),
         (json!({"inputs": []}), "the request has no rows"),
         (json!({}), "missing field `inputs`"),
     ] {
@@ -56,6 +57,7 @@ fn each_fault_has_its_status_and_names_what_is_wrong() {
         ("POST", "/v2/models/pets/versions/9/infer", 404),
         ("GET", "/v2/models/birds", 404),
         ("GET", "/nothing", 404),
+        ("GET", "/v2/models/%FF", 400),
         ("GET", "/v2/models/..%2f..%2fetc%2fpasswd", 404),
         ("DELETE", "/v2/models/pets/infer", 405),
         ("POST", "/v1/embeddings", 400),

@@ -31,6 +31,28 @@ fn large_bodies_and_many_rows_are_refused_before_they_are_read() {
 }
 
 #[test]
+fn what_is_within_the_limits_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(&picture_model(dir.path(), 1), Default::default());
+    let large = pictures(1).to_string() + &" ".repeat(5 << 20);
+    let answer = server.ask("POST", "/v2/models/pets/infer", &[], large.as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    // A picture whose file is large, in a form too.
+    let mut file = std::io::Cursor::new(Vec::new());
+    let picture = image::GrayImage::from_fn(1500, 1500, |x, y| image::Luma([(x * 31 + y * 17) as u8]));
+    picture.write_to(&mut file, image::ImageFormat::Bmp).unwrap();
+    let file = file.into_inner();
+    assert!(file.len() > 2 << 20);
+    let answer = server.ask("POST", "/predict", &[("Content-Type", "image/bmp")], &file);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let head = b"--b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n".as_slice();
+    let form = [head, &file, b"\r\n--b--\r\n"].concat();
+    let answer =
+        server.ask("POST", "/predict", &[("Content-Type", "multipart/form-data; boundary=b")], &form);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[test]
 fn slow_clients_lose_their_connection() {
     let dir = tempfile::tempdir().unwrap();
     let wait = Duration::from_millis(300);

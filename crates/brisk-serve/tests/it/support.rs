@@ -80,9 +80,8 @@ pub fn serve(what: &Path, options: Options) -> Running {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let server = Server::bind(options, Source::open(&location).await.unwrap()).await.unwrap();
-            server.load().await.unwrap();
-            send.send(server.http()).unwrap();
-            server.run(async { drop(stopped.await) }).await;
+            let ready = |server: &Server| send.send(server.http()).unwrap();
+            server.run(ready, async { drop(stopped.await) }).await.unwrap();
         });
     });
     Running { http: http.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
