@@ -13,6 +13,7 @@ import os
 import struct
 import sys
 import tempfile
+import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -23,6 +24,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+
+FAILED = f"{tempfile.gettempdir()}/console-failed.png"
 
 BASE = sys.argv[1].rstrip("/") if len(sys.argv) > 1 else sys.exit(__doc__)
 KEY = sys.argv[2] if len(sys.argv) > 2 else None
@@ -91,8 +94,8 @@ def chromium():
 def check(holds, what, more=""):
     if not holds:
         print(f"FAILED {what} {more}")
-        driver.save_screenshot("/tmp/console-failed.png")
-        sys.exit("the page as it was: /tmp/console-failed.png")
+        driver.save_screenshot(FAILED)
+        sys.exit(f"the page as it was: {FAILED}")
     print(f"ok {what}")
 
 

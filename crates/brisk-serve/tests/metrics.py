@@ -1,8 +1,8 @@
 """Reads /metrics of a running server as Prometheus does, and checks that what is counted counts.
 
-    python3 -m venv /tmp/openapi-venv && /tmp/openapi-venv/bin/pip install prometheus_client
+    python3 -m venv venv && venv/bin/pip install prometheus_client
     brisk serve RUN
-    /tmp/openapi-venv/bin/python metrics.py http://127.0.0.1:8080 [KEY]
+    venv/bin/python metrics.py http://127.0.0.1:8080 [KEY]
 
 Any model will do. The server should not be asked by others meanwhile. A line is printed for each thing that holds; the exit
 status is 1 as soon as something does not.

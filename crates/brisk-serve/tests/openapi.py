@@ -1,9 +1,9 @@
 """Checks /openapi.json, and asks a running server whatever the document allows and forbids.
 
-    python3 -m venv /tmp/openapi-venv && /tmp/openapi-venv/bin/pip install openapi-spec-validator schemathesis
+    python3 -m venv venv && venv/bin/pip install openapi-spec-validator schemathesis
     brisk key ci --file keys.json --scopes infer,admin
     brisk serve RUN --api-key-file keys.json
-    /tmp/openapi-venv/bin/python openapi.py http://127.0.0.1:8080 [KEY] [--max-examples 30] [--seed 1]
+    venv/bin/python openapi.py http://127.0.0.1:8080 [KEY] [--max-examples 30] [--seed 1]
 
 The document must be OpenAPI 3.1. Whatever is sent, no answer may be a 5xx, or have a status, content type or shape that the
 document does not announce. That is tried twice: with made-up names of models, and with those that are served. With a key

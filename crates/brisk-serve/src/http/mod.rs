@@ -165,7 +165,7 @@ pub(crate) fn key(headers: &HeaderMap) -> Option<&str> {
 fn granted(headers: &HeaderMap) -> Answered<Option<Duration>> {
     let Some(value) = headers.get("request-timeout") else { return Ok(None) };
     let seconds = value.to_str().ok().and_then(|v| v.trim().parse::<f64>().ok());
-    match seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()) {
+    match seconds.filter(|s| *s > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok()) {
         Some(duration) => Ok(Some(duration)),
         None => Err(Fault::bad("Request-Timeout: expected seconds, such as 0.5")),
     }

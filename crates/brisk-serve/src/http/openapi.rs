@@ -97,7 +97,7 @@ fn operation(page: &Page, path: &str) -> Json {
         _ => parameter(name, "query", word()),
     }));
     if !page.takes.is_empty() {
-        let seconds = json!({"type": "number", "minimum": 0});
+        let seconds = json!({"type": "number", "minimum": 1, "description": "How long the client waits, in seconds; less is taken too"});
         parameters.push(parameter("Request-Timeout", "header", seconds));
     }
     let mut operation = json!({

@@ -128,10 +128,8 @@ fn clients_that_go_away_or_talk_nonsense_harm_nobody() {
             body
         )
         .into_bytes(),
-        format!(
-            "POST /v2/models/pets/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n"
-        )
-        .into_bytes(),
+        b"POST /v2/models/pets/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n"
+            .to_vec(),
         [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'a'; 200_000]].concat(),
     ] {
         let mut stream = server.connect();

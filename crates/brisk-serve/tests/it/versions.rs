@@ -149,7 +149,7 @@ fn a_damaged_version_is_refused_and_the_one_before_goes_on() {
             .as_array()
             .unwrap()
             .iter()
-            .any(|v| v["version"] == three.to_string() && v["state"] == "UNAVAILABLE"),
+            .any(|v| v["version"] == json!(three.to_string()) && v["state"] == "UNAVAILABLE"),
         "{index}"
     );
 
