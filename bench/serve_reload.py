@@ -41,9 +41,17 @@ def rss(pid):
             return round(int(line.split()[1]) / 1024, 1)
 
 
+def move(version, key):
+    """Lets another version answer."""
+    url = f"{BASE}/admin/models/swapped/aliases/production"
+    request = urllib.request.Request(url, method="PUT", data=json.dumps({"version": version}).encode())
+    request.add_header("Authorization", f"Bearer {key}")
+    urllib.request.urlopen(request, timeout=60).read()
+
+
 def load(seconds, connections, rate=None):
     command = [sys.executable, str(HERE / "peers/load.py"), f"{BASE}/v2/models/swapped/infer", "cifar-json"]
-    command += ["--seconds", str(seconds), "--connections", str(connections), "--warmup", "2"]
+    command += ["--seconds", str(seconds), "--connections", str(connections), "--warmup", "2", "--key", key]
     command += ["--rate", str(rate)] if rate else []
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
@@ -52,8 +60,11 @@ with tempfile.TemporaryDirectory() as folder:
     models = f"{folder}/models"
     for run in a.run:
         subprocess.run([a.brisk, "publish", run, "--name", "swapped", "--to", models], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([a.brisk, "models", "alias", "swapped", "production", "1", "--repository", models], check=True, stdout=subprocess.DEVNULL)
-    server = subprocess.Popen([a.brisk, "serve", models, "--port", str(a.port), "--watch", "0.05", "--log", "error"])
+    keys = f"{folder}/keys.json"
+    made = subprocess.run([a.brisk, "key", "bench", "--file", keys, "--scopes", "infer,admin"], check=True, capture_output=True)
+    key = made.stdout.decode().strip()
+    server = [a.brisk, "serve", models, "--port", str(a.port), "--api-key-file", keys, "--watch", "0", "--log", "error"]
+    server = subprocess.Popen(server, stderr=subprocess.DEVNULL)
     try:
         for _ in range(1000):
             try:
@@ -61,6 +72,7 @@ with tempfile.TemporaryDirectory() as folder:
                 break
             except OSError:
                 time.sleep(0.01)
+        move(1, key)
         if a.soak:
             samples, end = [], time.time() + a.soak
             done = threading.Thread(target=load, args=(a.soak, a.connections, a.rate))
@@ -73,15 +85,15 @@ with tempfile.TemporaryDirectory() as folder:
             report = {"soak_seconds": a.soak, "rss_mb": samples, "first_fifth": max(samples[1:fifth + 1]), "last_fifth": max(samples[-fifth:])}
         else:
             quiet = load(a.seconds, a.connections, a.rate)
-            before, peak, stop = rss(server.pid), [0], threading.Event()
+            before, peak = rss(server.pid), [0]
 
             def swap():
                 time.sleep(2)
                 for i in range(a.swaps):
-                    version = str(1 + (i + 1) % len(a.run))
-                    subprocess.run([a.brisk, "models", "alias", "swapped", "production", version, "--repository", models], check=True, stdout=subprocess.DEVNULL)
+                    began = time.time()
+                    move(1 + (i + 1) % len(a.run), key)
                     peak[0] = max(peak[0], rss(server.pid))
-                    time.sleep(max(0.0, a.seconds / a.swaps - 0.05))
+                    time.sleep(max(0.0, a.seconds / a.swaps - (time.time() - began)))
 
             swapping = threading.Thread(target=swap)
             swapping.start()

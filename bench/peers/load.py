@@ -36,6 +36,7 @@ p.add_argument("--threads", type=int, default=1, help="threads of wrk")
 p.add_argument("--seconds", type=int, default=10)
 p.add_argument("--warmup", type=int, default=3, help="seconds before the clock starts")
 p.add_argument("--rate", type=float, help="requests a second, in an open loop")
+p.add_argument("--key", help="sent as a bearer token")
 p.add_argument("--statuses", action="store_true", help="count each status")
 p.add_argument("--pid", type=int, help="the server's process; its children count too")
 
@@ -281,6 +282,8 @@ def settle(pids, most=60):
 def main():
     args = p.parse_args()
     requests = list(bodies(args.body, args.input))
+    if args.key:
+        requests = [({**headers, "Authorization": f"Bearer {args.key}"}, body) for headers, body in requests]
     run = closed if args.rate is None else opened
     pids = family(args.pid) if args.pid else []
     before = memory_mb(pids, "VmRSS")

@@ -44,6 +44,8 @@ pub struct App {
     /// Comparisons that run beside the answers.
     shadows: AtomicUsize,
     loaded: AtomicBool,
+    /// Memory is about to be given back.
+    pub(crate) giving_back: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -84,6 +86,7 @@ impl App {
             memory: Arc::new(Semaphore::new((options.max_memory >> 10).clamp(1, u32::MAX as usize))),
             shadows: AtomicUsize::new(0),
             loaded: AtomicBool::new(false),
+            giving_back: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             options,
         })

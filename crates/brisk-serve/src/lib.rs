@@ -37,6 +37,7 @@ mod http;
 mod keys;
 mod listen;
 mod load;
+mod memory;
 mod metrics;
 mod model;
 mod options;

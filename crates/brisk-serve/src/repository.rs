@@ -183,7 +183,7 @@ impl App {
 
     /// One change of the catalog: new versions answer from here on, those that nobody wants go when their last request is answered.
     fn swap(
-        &self,
+        self: &Arc<App>,
         name: &str,
         model: &Listed,
         wanted: &BTreeSet<u64>,
@@ -214,17 +214,22 @@ impl App {
             table.insert(name.into(), entry);
             dropped
         });
-        for version in dropped {
+        self.gone(name, dropped);
+    }
+
+    fn forget(self: &Arc<App>, name: &str) {
+        let entry = self.catalog.change(|table| table.shift_remove(name));
+        self.gone(name, entry.into_iter().flat_map(|e| e.versions.into_keys()).collect());
+    }
+
+    /// What is to be done when versions do not answer any more.
+    fn gone(self: &Arc<App>, name: &str, versions: Vec<u64>) {
+        for &version in &versions {
             tracing::info!(model = name, version, "unloaded");
             self.metrics.forget(&Of { model: name.into(), version });
         }
-    }
-
-    fn forget(&self, name: &str) {
-        let gone = self.catalog.change(|table| table.shift_remove(name));
-        for version in gone.into_iter().flat_map(|e| e.versions.into_keys().collect::<Vec<_>>()) {
-            tracing::info!(model = name, version, "unloaded");
-            self.metrics.forget(&Of { model: name.into(), version });
+        if !versions.is_empty() {
+            self.give_back();
         }
     }
 

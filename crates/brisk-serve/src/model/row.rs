@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use brisk_data::{Feature, Value};
 use serde_json::Value as Json;
 
+use super::tensor::whole;
 use super::{Elements, Field, Row, Served};
 use crate::fault::{Answered, Fault};
 
@@ -38,9 +39,7 @@ impl Served {
             (Some(Feature::Image(_)), json @ Json::Array(_)) => {
                 let elements: Elements = serde_json::from_value(json).map_err(|e| bad(e.to_string()))?;
                 let Elements::Numbers(pixels) = elements else { return Err(bad("expected pixels".into())) };
-                let pixel = |x: &f64| (x.fract() == 0.0 && (0.0..=255.0).contains(x)).then_some(*x as u8);
-                let pixels: Option<Vec<u8>> = pixels.iter().map(pixel).collect();
-                pixels.map(Field::Pixels).ok_or_else(|| bad("expected pixels from 0 to 255".into()))
+                whole(&pixels).map(Field::Pixels).map_err(bad)
             }
             (Some(Feature::Image(_)), json) => {
                 let text = match &json {

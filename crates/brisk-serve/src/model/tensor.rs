@@ -167,7 +167,7 @@ fn check_rest(rest: &[u8], datatype: &str) -> Result<(), String> {
 }
 
 /// Numbers as bytes.
-fn whole(numbers: &[f64]) -> Result<Vec<u8>, String> {
+pub(super) fn whole(numbers: &[f64]) -> Result<Vec<u8>, String> {
     let one = |(at, &x): (usize, &f64)| match x.fract() == 0.0 && (0.0..=255.0).contains(&x) {
         true => Ok(x as u8),
         false => Err(format!("element {at} is {x}, expected whole numbers from 0 to 255")),
