@@ -79,7 +79,12 @@ pub fn code(error: &anyhow::Error) -> u8 {
             return Some(e.is_bad_input());
         }
         if let Some(e) = cause.downcast_ref::<brisk_serve::Error>() {
-            return Some(!matches!(e, brisk_serve::Error::Setup(e) if e.kind() == StorageFull));
+            return Some(match e {
+                brisk_serve::Error::Listen { .. } => false,
+                brisk_serve::Error::Setup(e) => e.kind() != StorageFull,
+                brisk_serve::Error::Repository(e) => e.is_bad_input(),
+                _ => true,
+            });
         }
         let io = cause.downcast_ref::<std::io::Error>()?;
         Some(matches!(io.kind(), NotFound | PermissionDenied | IsADirectory | NotADirectory))

@@ -152,6 +152,7 @@ impl App {
             .cloned()
             .collect();
         gone.iter().for_each(|name| self.forget(name));
+        self.started_up();
         Ok(())
     }
 

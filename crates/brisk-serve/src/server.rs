@@ -129,7 +129,6 @@ impl Server {
         {
             return Err(Fault::internal(first["reason"].as_str().unwrap_or_default()).into());
         }
-        self.app.started_up();
         Ok(())
     }
 }
