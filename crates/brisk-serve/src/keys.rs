@@ -132,7 +132,8 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 fn stored(path: &Path) -> std::io::Result<Vec<StoredKey>> {
-    let text = fs::read_to_string(path)?;
+    let named = |e: std::io::Error| std::io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+    let text = fs::read_to_string(path).map_err(named)?;
     serde_json::from_str(&text).map_err(|e| std::io::Error::other(format!("{}: {e}", path.display())))
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use brisk_serve::{Keys, Scope};
 use clap::{Args, ValueEnum};
 
@@ -37,8 +37,7 @@ impl Key {
             Purpose::Admin => Scope::Admin,
         };
         let scopes: Vec<Scope> = self.scopes.iter().map(scope).collect();
-        let key =
-            Keys::add(&self.file, &self.name, &scopes).with_context(|| self.file.display().to_string())?;
+        let key = Keys::add(&self.file, &self.name, &scopes)?;
         Printer::text().line(key)?;
         eprintln!("This key is not shown again.");
         Ok(ExitCode::SUCCESS)
