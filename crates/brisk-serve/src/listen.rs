@@ -32,10 +32,14 @@ pub enum Speaks {
 pub fn tls(certificate: &Path, key: &Path, speaks: Speaks) -> std::io::Result<TlsAcceptor> {
     let fault =
         |path: &Path, e: &dyn std::fmt::Display| std::io::Error::other(format!("{}: {e}", path.display()));
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let read = |path: &Path| {
+        let named = |e: std::io::Error| std::io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        std::fs::read(path).map_err(named)
+    };
+    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|e| fault(certificate, &e))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| fault(key, &e))?;
+    let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|e| fault(key, &e))?;
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
