@@ -189,24 +189,22 @@ unsafe fn matmul_raw(
     let narrow = n <= 4 * level.lanes().max(8);
     let direct = b_strides.1 == 1 && (narrow || k <= 16 || m <= 4);
     let dots = b_strides.0 == 1 && a_strides.1 == 1 && m <= 3 && k > 16;
-    if k > 0 && (direct || dots) {
-        assert!(last(m, k, a_strides) < a.len(), "matmul: a is too short");
-        assert!(last(k, n, b_strides) < b.len(), "matmul: b is too short");
-    }
-    if k > 0 && dots && !direct {
-        let (a_row, b_row) = (a_strides.0, b_strides.1);
-        simd::dispatch_at(level, Dots { m, n, k, a, a_row, b, b_row, c, c_row_stride, accumulate });
-    } else if k > 0 && direct {
-        let (b_row, depth) = (b_strides.0, packed::depth(k));
-        for from in (0..k).step_by(depth) {
-            let (a, b, k) = (&a[from * a_strides.1..], &b[from * b_row..], depth.min(k - from));
-            let accumulate = accumulate || from > 0;
-            simd::dispatch_at(level, Direct { m, n, k, a, a_strides, b, b_row, c, c_row_stride, accumulate });
-        }
-    } else {
+    if k == 0 || !(direct || dots) {
         let b = B::Strided(b, b_strides);
         // SAFETY: as the caller promises.
-        unsafe { packed_raw(level, m, n, k, a, a_strides, b, c, c_row_stride, accumulate) };
+        return unsafe { packed_raw(level, m, n, k, a, a_strides, b, c, c_row_stride, accumulate) };
+    }
+    assert!(last(m, k, a_strides) < a.len(), "matmul: a is too short");
+    assert!(last(k, n, b_strides) < b.len(), "matmul: b is too short");
+    if !direct {
+        let (a_row, b_row) = (a_strides.0, b_strides.1);
+        return simd::dispatch_at(level, Dots { m, n, k, a, a_row, b, b_row, c, c_row_stride, accumulate });
+    }
+    let (b_row, depth) = (b_strides.0, packed::depth(k));
+    for from in (0..k).step_by(depth) {
+        let (a, b, k) = (&a[from * a_strides.1..], &b[from * b_row..], depth.min(k - from));
+        let accumulate = accumulate || from > 0;
+        simd::dispatch_at(level, Direct { m, n, k, a, a_strides, b, b_row, c, c_row_stride, accumulate });
     }
 }
 

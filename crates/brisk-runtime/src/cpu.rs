@@ -101,6 +101,10 @@ impl Device for Cpu {
         let level = format!("{:?}", simd::level()).to_lowercase();
         format!("cpu, {} thread{}, {level}", self.threads, if self.threads == 1 { "" } else { "s" })
     }
+
+    fn trim(&self) {
+        self.workplace.lock().unwrap_or_else(|e| e.into_inner()).matrices.forget_changed();
+    }
 }
 
 /// Memory that starts at a cache line.

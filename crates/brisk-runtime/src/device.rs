@@ -145,6 +145,9 @@ pub trait Device: Send + Sync {
 
     /// How it is called in reports: `cpu, 2 threads, avx2`.
     fn describe(&self) -> String;
+
+    /// Gives back what it keeps between runs for tensors that are gone: packed weights of a model that was dropped.
+    fn trim(&self) {}
 }
 
 /// A compiled graph.

@@ -1,4 +1,5 @@
-// The console: asks /console/state every second and shows what it says; asks models, and shows their answers.
+// The console: asks /console/state every second and shows what it says, with what is known of each version; asks models, and shows their
+// answers.
 //
 // One rule keeps this safe: what comes from the server becomes text nodes and attributes, never HTML.
 // One rule keeps it calm: a part of the page is only built anew when what it shows has changed (see `part`).
@@ -201,6 +202,8 @@ const inWords = error => (error.status ? t('fault', error.status, error.message)
 const ours = message => Object.assign(new Error(message), { ours: true });
 
 let state = null;
+/** What does not change about versions, by model, version and the time it was loaded. */
+let known = new Map();
 let lost = false;
 let timer = 0;
 let turn = 0;
@@ -211,10 +214,13 @@ async function poll() {
   if (document.hidden) return;
   let error = null;
   try {
-    const text = await call('/console/state', { signal: AbortSignal.timeout(8000) });
-    if (mine === turn) state = JSON.parse(text);
+    const signal = AbortSignal.timeout(8000);
+    const next = JSON.parse(await call('/console/state', { signal }));
+    await complete(next, signal);
+    if (mine === turn) state = next;
   } catch (e) {
-    error = e;
+    // A version that went just now: the next look shows it.
+    error = e.status === 404 && state ? null : e;
   }
   if (mine !== turn) return;
   if (error?.status === 401) return enter(key ? t('wrong_key') : '');
@@ -226,6 +232,20 @@ async function poll() {
     $('leave').hidden = !(key && state.server.keys);
     render();
   }
+}
+
+/** Brings what is known of each version into a state. */
+async function complete(next, signal) {
+  const still = new Map();
+  for (const m of next.models) {
+    for (const [i, v] of m.versions.entries()) {
+      const name = JSON.stringify([m.name, v.version, v.loaded]);
+      const path = `/console/models/${encodeURIComponent(m.name)}/${v.version}`;
+      m.versions[i] = known.get(name) ?? JSON.parse(await call(path, { signal }));
+      still.set(name, m.versions[i]);
+    }
+  }
+  known = still;
 }
 
 function connection(error) {
@@ -420,7 +440,7 @@ function renderVersions(m) {
       return el('tr', {},
         el('th', { scope: 'row' }, v.n),
         el('td', {}, el('span', { class: 'chips' }, named.map(a => el('span', {}, a)))),
-        el('td', {}, date(v.loaded)),
+        el('td', {}, date(v.loaded / 1000)),
         names.map(name => el('td', { class: 'number' }, v.about.metrics?.[name] == null ? '–' : number(v.about.metrics[name], 4))),
         el('td', { class: 'number' }, compact(v.size)),
         origin && el('td', { class: 'wide' }, v.about.source, v.about.note && el('span', { class: 'dim' }, v.about.note)),

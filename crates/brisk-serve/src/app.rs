@@ -41,6 +41,8 @@ pub struct App {
     places: Arc<Semaphore>,
     /// Kibibytes that they may still bring.
     memory: Arc<Semaphore>,
+    /// Requests that may still wait for a place.
+    doors: Semaphore,
     /// Comparisons that run beside the answers.
     shadows: AtomicUsize,
     loaded: AtomicBool,
@@ -51,6 +53,10 @@ pub struct App {
 
 /// Comparisons that may run at once.
 const SHADOWS: usize = 64;
+
+/// How long a request waits for a place before it is refused. Nothing of its body is read meanwhile. A client that asks again as soon as
+/// it is refused cannot keep the processor busy with refusals then.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a model was asked, and what it said.
 pub struct Asked {
@@ -84,6 +90,7 @@ impl App {
             keys: options.keys.as_deref().map(Keys::open).transpose()?,
             places: Arc::new(Semaphore::new(options.queue.clamp(1, Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new((options.max_memory >> 10).clamp(1, u32::MAX as usize))),
+            doors: Semaphore::new(options.max_connections.clamp(1, Semaphore::MAX_PERMITS)),
             shadows: AtomicUsize::new(0),
             loaded: AtomicBool::new(false),
             giving_back: AtomicBool::new(false),
@@ -115,11 +122,15 @@ impl App {
     }
 
     /// A place for a request of so many bytes, or the word to come again later.
-    pub fn admit(&self, bytes: usize) -> Answered<Place> {
+    pub async fn admit(&self, bytes: usize) -> Answered<Place> {
         let kib = bytes.div_ceil(1024).min(self.options.max_memory >> 10).max(1) as u32;
-        let place = self.places.clone().try_acquire_owned().map_err(|_| self.engine.overloaded())?;
-        let memory = self.memory.clone().try_acquire_many_owned(kib).map_err(|_| self.engine.overloaded())?;
-        Ok(Place { _place: place, _memory: memory })
+        let _door = self.doors.try_acquire().map_err(|_| self.engine.overloaded())?;
+        let place = async {
+            let _place = self.places.clone().acquire_owned().await.ok()?;
+            Some(Place { _place, _memory: self.memory.clone().acquire_many_owned(kib).await.ok()? })
+        };
+        let place = tokio::time::timeout(PATIENCE, place).await.ok().flatten();
+        place.ok_or_else(|| self.engine.overloaded())
     }
 
     /// Requests that are in work.

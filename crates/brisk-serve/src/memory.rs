@@ -20,7 +20,11 @@ impl App {
         tokio::spawn(async move {
             tokio::time::sleep(LATER).await;
             app.giving_back.store(false, Relaxed);
-            let _ = tokio::task::spawn_blocking(trim).await;
+            let device = app.device.clone();
+            let _ = tokio::task::spawn_blocking(move || {
+                device.trim();
+                trim();
+            });
         });
     }
 }

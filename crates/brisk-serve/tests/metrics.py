@@ -65,7 +65,7 @@ def value(samples, name, **labels):
 
 
 def row(of):
-    """Something that a model reads: its inputs as /console/state describes them."""
+    """Something that a model reads: its inputs as /console/models describes them."""
     values = {}
     for name, schema in of["row"]["properties"].items():
         kind = schema["type"] if isinstance(schema["type"], str) else schema["type"][0]
@@ -92,7 +92,8 @@ def picture():
 
 def main():
     for model in json.loads(ask("/console/state")[2])["models"]:
-        name, of = model["name"], next(v for v in model["versions"] if v["version"] == model["default"])
+        name = model["name"]
+        of = json.loads(ask(f"/console/models/{name}/{model['default']}")[2])
         labels = {"model": name, "version": of["version"]}
         before = scrape()[0]
         for rows in [1, 3]:

@@ -91,7 +91,7 @@ async fn guarded(
         }
         if weight > message.len() + (64 << 10) {
             drop(_place);
-            _place = app.admit(weight)?;
+            _place = app.admit(weight).await?;
         }
     }
     parts.extensions.insert(deadline);
@@ -115,7 +115,7 @@ async fn message(app: &App, body: Body) -> Answered<(Place, Bytes)> {
                     format!("the message has more than {most} bytes"),
                 ));
             }
-            place = Some((app.admit(length)?, HEAD + length));
+            place = Some((app.admit(length).await?, HEAD + length));
         }
         if place.as_ref().is_some_and(|(_, end)| bytes.len() > *end) {
             return Err(Fault::bad("expected one message, found more"));

@@ -30,11 +30,12 @@ pub(crate) fn pages() -> Vec<Page> {
         gives: ("application/json", object()),
         handler,
     };
-    let version = || json!({"type": "object", "required": ["version"], "properties": {"version": {"type": "integer", "minimum": 1}}});
-    let load = || json!({"type": "object", "properties": {"parameters": {"type": "object", "properties": {"version": {"type": "integer", "minimum": 1}}}}});
+    let version = || json!({"type": "object", "additionalProperties": false, "required": ["version"], "properties": {"version": {"type": "integer", "minimum": 1}}});
+    let load = || json!({"type": "object", "properties": {"parameters": {"type": "object", "properties": {"version": {"type": ["integer", "null"], "minimum": 1}}}}});
     let canary = || {
         json!({
             "type": "object",
+            "additionalProperties": false,
             "required": ["version"],
             "properties": {
                 "version": {"type": "integer", "minimum": 1},
@@ -43,7 +44,7 @@ pub(crate) fn pages() -> Vec<Page> {
             },
         })
     };
-    let alias = || json!({"type": "object", "properties": {"alias": {"type": "string"}}});
+    let alias = || json!({"type": "object", "additionalProperties": false, "properties": {"alias": {"type": ["string", "null"]}}});
     vec![
         Page {
             scope: Some(Scope::Infer),

@@ -67,6 +67,12 @@ pub(crate) fn pages() -> Vec<Page> {
             get(state),
         ),
         guarded(
+            "/console/models/{model}/{version}",
+            "What does not change about a version: inputs, outputs, labels, card",
+            "application/json",
+            get(details),
+        ),
+        guarded(
             "/console/report/{model}/{version}",
             "The report of the run that a version comes from",
             "text/html",
@@ -116,7 +122,8 @@ async fn state(State(app): State<Arc<App>>, headers: HeaderMap) -> Reply {
 }
 
 fn model(name: &str, entry: &Entry) -> Json {
-    let versions: Vec<Json> = entry.versions.values().rev().map(|served| version(served)).collect();
+    let version = |served: &Arc<Served>| json!({"version": served.version, "loaded": loaded(served)});
+    let versions: Vec<Json> = entry.versions.values().rev().map(version).collect();
     json!({
         "name": name,
         "default": entry.default,
@@ -127,14 +134,22 @@ fn model(name: &str, entry: &Entry) -> Json {
     })
 }
 
-fn version(served: &Served) -> Json {
-    let loaded = served.loaded.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+/// Milliseconds since 1970: a version that was loaded again may say other things.
+fn loaded(served: &Served) -> u64 {
+    served.loaded.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+async fn details(State(app): State<Arc<App>>, Path((model, version)): Path<(String, String)>) -> Reply {
+    reply(app.catalog.pick(&model, &Wanted::parse(&version)).map(|picked| reply_json(&about(&picked.served))))
+}
+
+fn about(served: &Served) -> Json {
     let outputs = served.ready.model.outputs.iter();
     let labels: Map<String, Json> =
         outputs.filter_map(|o| Some((o.name.clone(), json!(served.labels(&o.name)?)))).collect();
     json!({
         "version": served.version,
-        "loaded": loaded,
+        "loaded": loaded(served),
         "inputs": served.signature.inputs,
         "outputs": served.signature.outputs,
         "row": schema_of_row(served),

@@ -44,8 +44,9 @@ pub(crate) fn pages() -> Vec<Page> {
                 "required": ["input"],
                 "properties": {
                     "input": texts,
-                    "model": {"type": "string"},
-                    "encoding_format": {"type": "string", "enum": ["float", "base64"]},
+                    "model": {"type": ["string", "null"]},
+                    "encoding_format": {"enum": ["float", "base64", null]},
+                    "dimensions": {"type": ["integer", "null"], "minimum": 1, "description": "None but the model's own size is taken"},
                 },
             }),
             json!({"type": "object"}),
@@ -54,7 +55,7 @@ pub(crate) fn pages() -> Vec<Page> {
         page(
             "/embed",
             "Vectors of texts, nothing else",
-            json!({"type": "object", "required": ["inputs"], "properties": {"inputs": texts, "model": {"type": "string"}}}),
+            json!({"type": "object", "required": ["inputs"], "properties": {"inputs": texts, "model": {"type": ["string", "null"]}}}),
             json!({"type": "array", "items": {"type": "array", "items": {"type": "number"}}}),
             post(embed),
         ),

@@ -113,7 +113,7 @@ async fn guard(app: Arc<App>, scope: Option<Scope>, request: Request, next: Next
         if said.is_some_and(|n| n > most) {
             return Err(too_large());
         }
-        let place = app.admit(said.unwrap_or(most))?;
+        let place = app.admit(said.unwrap_or(most)).await?;
         let granted = granted(&parts.headers)?;
         let deadline = Deadline(app.deadline(granted));
         let bytes = axum::body::to_bytes(body, most);

@@ -181,7 +181,7 @@ pub fn schema_of_row(model: &Served) -> Json {
         }
     }
     let required: Vec<&String> = properties.keys().collect();
-    json!({"type": "object", "required": required, "properties": properties})
+    json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
 }
 
 /// Numbers in lists of lists.
