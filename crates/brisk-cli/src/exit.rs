@@ -83,11 +83,15 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 brisk_serve::Error::Listen { .. } => false,
                 brisk_serve::Error::Setup(e) => e.kind() != StorageFull,
                 brisk_serve::Error::Repository(e) => e.is_bad_input(),
+                brisk_serve::Error::Models(fault) => fault.kind != brisk_serve::FaultKind::Unavailable,
                 _ => true,
             });
         }
         let io = cause.downcast_ref::<std::io::Error>()?;
-        Some(matches!(io.kind(), NotFound | PermissionDenied | IsADirectory | NotADirectory))
+        Some(matches!(
+            io.kind(),
+            NotFound | PermissionDenied | IsADirectory | NotADirectory | AlreadyExists | InvalidData
+        ))
     });
     if bad_input == Some(true) { BAD_INPUT } else { FAILED }
 }

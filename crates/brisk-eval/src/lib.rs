@@ -39,7 +39,9 @@ pub use evaluate::Evaluator;
 pub use metrics::{Classification, MultiLabel, MultiLabelReport, Regression, RegressionReport, Report};
 pub use outputs::{OutputReport, Outputs};
 pub use predict::Predictor;
-pub use ready::{Answer, Asker, Guess, IMAGE, Ready, Said, Takes, guesses, record, record_features, shown};
+pub use ready::{
+    Answer, Asker, Guess, IMAGE, Ready, Said, Takes, guesses, record, record_features, run_of, shown,
+};
 pub use record::EpochRecord;
 pub use report::{Mistake, RunReport};
 pub use require::{Comparison, Condition, Requirements, Unmet};

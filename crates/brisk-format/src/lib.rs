@@ -30,7 +30,7 @@ pub use huggingface::{
     Family, Head, HfConfig, HfExport, HfFolder, LoadReport, SentencePooling, Sentences, save_huggingface,
 };
 pub use mapped::MappedTensors;
-pub use model::{SavedModel, is_model, load_model, model_files, save_model};
+pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
 
 /// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.

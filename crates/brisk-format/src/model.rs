@@ -30,7 +30,8 @@ use crate::tensors::{Fault, Pieces, read_data, read_header};
 use crate::{Error, Result, TensorProblem};
 
 const CONFIG: &str = "config.json";
-const TENSORS: &str = "model.safetensors";
+/// The file of a model's tensors.
+pub const TENSORS: &str = "model.safetensors";
 const PREPROCESSING: &str = "preprocessing.json";
 const LABELS: &str = "labels.txt";
 const CARD: &str = "README.md";

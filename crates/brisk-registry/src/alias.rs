@@ -90,6 +90,13 @@ impl Repository {
         }
     }
 
+    /// The versions that an alias could go back to, the one before first. Versions that were removed are left out.
+    pub async fn earlier(&self, name: &str, alias: &str) -> Result<Vec<u64>> {
+        check_alias(alias)?;
+        let listing = self.listing(name).await?;
+        Ok(self.log(name, alias).await?.earlier().into_iter().rev().filter(|v| listing.has(*v)).collect())
+    }
+
     /// Removes an alias. Its history stays.
     pub async fn remove_alias(&self, name: &str, alias: &str) -> Result<Moved> {
         check_alias(alias)?;

@@ -125,7 +125,14 @@ impl Error {
                 Store::PermissionDenied { .. } | Store::Unauthenticated { .. } | Store::NotFound { .. }
             ),
             Error::Model(error) => !error.is_io(),
-            Error::Io { source, .. } => !is_full(source.kind()),
+            Error::Io { source, .. } => matches!(
+                source.kind(),
+                ErrorKind::NotFound
+                    | ErrorKind::PermissionDenied
+                    | ErrorKind::IsADirectory
+                    | ErrorKind::NotADirectory
+                    | ErrorKind::AlreadyExists
+            ),
             _ => true,
         }
     }

@@ -123,8 +123,9 @@ fn without_bucket(location: &str, error: Error) -> Error {
 fn stranger(folder: &Path) -> std::io::Result<Option<String>> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name().display().to_string();
-        // Somebody else may be making it a repository just now.
-        if !name.starts_with(MARKER) {
+        // Somebody else may be making it a repository just now; and file systems have things of their own.
+        let is_own = name.starts_with(MARKER) || name.starts_with('.') || name == "lost+found";
+        if !is_own {
             return Ok(Some(name));
         }
     }

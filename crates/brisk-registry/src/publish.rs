@@ -32,6 +32,10 @@ pub struct Publication {
     pub extra: Vec<(String, Vec<u8>)>,
     /// What was measured; what is no number is left out.
     pub metrics: BTreeMap<String, f64>,
+    /// What was required of these, all met.
+    pub required: BTreeMap<String, String>,
+    /// The checksums of files that the metrics are of, by name: nothing else is published.
+    pub expected: BTreeMap<String, String>,
     /// Where it comes from.
     pub source: String,
     /// Words for people.
@@ -46,6 +50,8 @@ impl Publication {
             folder: folder.into(),
             extra: Vec::new(),
             metrics: BTreeMap::new(),
+            required: BTreeMap::new(),
+            expected: BTreeMap::new(),
             source: String::new(),
             note: String::new(),
         }
@@ -60,6 +66,15 @@ impl Repository {
         check_name(name)?;
         let files = brisk_format::model_files(&publication.folder)?;
         check_files(publication, &files)?;
+        for (file, expected) in &publication.expected {
+            let found = files.iter().find(|f| f.0 == *file).and_then(|f| f.1.as_ref());
+            if found != Some(expected) {
+                return Err(self.conflict(
+                    name,
+                    &format!("{file} was replaced while the model was being published; publish it again"),
+                ));
+            }
+        }
         self.mark().await?;
         let number = self.claim(name).await?;
         let result = self.fill(publication, files, number).await;
@@ -124,6 +139,7 @@ impl Repository {
             brisk: env!("CARGO_PKG_VERSION").into(),
             files: records,
             metrics: publication.metrics.clone().into_iter().filter(|m| m.1.is_finite()).collect(),
+            required: publication.required.clone(),
             source: publication.source.clone(),
             note: publication.note.clone(),
         };

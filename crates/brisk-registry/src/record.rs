@@ -33,6 +33,9 @@ pub struct Version {
     /// What was measured before it was published: `test_accuracy`, `val_loss`, ...
     #[serde(default)]
     pub metrics: BTreeMap<String, f64>,
+    /// What its run's project required of these, all met: `test_accuracy` `>= 0.9`. Empty if nothing was required.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub required: BTreeMap<String, String>,
     /// Where it came from: the name of a run.
     #[serde(default)]
     pub source: String,

@@ -6,7 +6,7 @@ use object_store::{Error as StoreError, ObjectStoreExt};
 
 use crate::layout::{self, REMOVED, VERSION};
 use crate::record::{Mark, REMEDY};
-use crate::{Error, Repository, Result};
+use crate::{Error, Repository, Result, check_name};
 
 /// After this long, whoever began to remove a version is no longer at it.
 const A_WHILE: Duration = Duration::from_secs(60);
@@ -14,9 +14,12 @@ const A_WHILE: Duration = Duration::from_secs(60);
 impl Repository {
     /// Removes a version, or what a publisher that died has left of one. Refused while an alias points to it.
     pub async fn remove(&self, name: &str, version: u64) -> Result<()> {
-        let listing = self.listing(name).await?;
+        // Also of a model of which nothing else is left.
+        check_name(name)?;
+        let listing = self.list(Some(layout::model(name))).await?.remove(name).unwrap_or_default();
         let left = listing.described.contains(&version) || listing.files.contains_key(&version);
         if !listing.taken.contains(&version) || listing.removed.contains(&version) && !left {
+            self.listing(name).await?; // says if there is no such model
             let known = listing.versions().map(|v| v.to_string()).collect();
             return Err(Error::not_found(&self.place(name), "version", &version.to_string(), known));
         }

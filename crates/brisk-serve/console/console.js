@@ -97,6 +97,7 @@ const WORDS = {
   alias: ['Alias', '别名'],
   move: ['Move alias', '移动别名'],
   roll_back: ['Roll back', '回滚'],
+  sure_move: ['Move “{0}” of {1} from version {2} to version {3}?', '将 {1} 的“{0}”从版本 {2} 移到版本 {3}？'],
   sure: ['Move “{0}” of {1} back to the version before?', '将 {1} 的“{0}”移回上一个版本？'],
   percent: ['Percent', '百分比'],
   compare: ['Compare in the shadow', '影子比较'],
@@ -214,9 +215,8 @@ async function poll() {
   if (document.hidden) return;
   let error = null;
   try {
-    const signal = AbortSignal.timeout(8000);
-    const next = JSON.parse(await call('/console/state', { signal }));
-    await complete(next, signal);
+    const next = await look('/console/state');
+    await complete(next);
     if (mine === turn) state = next;
   } catch (e) {
     // A version that went just now: the next look shows it.
@@ -234,14 +234,16 @@ async function poll() {
   }
 }
 
+const look = async path => JSON.parse(await call(path, { signal: AbortSignal.timeout(8000) }));
+
 /** Brings what is known of each version into a state. */
-async function complete(next, signal) {
+async function complete(next) {
   const still = new Map();
   for (const m of next.models) {
     for (const [i, v] of m.versions.entries()) {
       const name = JSON.stringify([m.name, v.version, v.loaded]);
-      const path = `/console/models/${encodeURIComponent(m.name)}/${v.version}`;
-      m.versions[i] = known.get(name) ?? JSON.parse(await call(path, { signal }));
+      if (!known.has(name)) known.set(name, await look(`/console/models/${encodeURIComponent(m.name)}/${v.version}`));
+      m.versions[i] = known.get(name);
       still.set(name, m.versions[i]);
     }
   }
@@ -325,7 +327,7 @@ function renderServer(server) {
   const shows = {
     version: server.version,
     device: server.device,
-    uptime: duration(server.uptime_seconds),
+    uptime: '',
     source: server.source,
     in_work: server.in_work,
     rows_waiting: server.rows_waiting,
@@ -333,8 +335,9 @@ function renderServer(server) {
   };
   part('server-facts', [server.ready, shows], () => [
     el('p', { class: `badge ${server.ready ? 'good' : 'bad'}` }, server.ready ? '✓ ' : '✕ ', t(server.ready ? 'ready' : 'not_ready')),
-    el('dl', {}, Object.entries(shows).map(([name, value]) => el('div', {}, el('dt', {}, t(name)), el('dd', {}, value)))),
+    el('dl', {}, Object.entries(shows).map(([name, value]) => el('div', {}, el('dt', {}, t(name)), el('dd', { id: `server-${name}` }, value)))),
   ]);
+  $('server-uptime').textContent = duration(server.uptime_seconds);
 }
 
 const sizes = shape => shape.slice(1).map(n => (n < 0 ? '?' : n)).join('×');
@@ -368,7 +371,15 @@ function renderList() {
     });
   });
   const cards = $('model-list').querySelectorAll('.traffic');
-  state.models.forEach((m, i) => cards[i].replaceChildren(...traffic(m.traffic, false)));
+  state.models.forEach((m, i) => draw(cards[i], m.traffic, false));
+}
+
+/** Traffic, unless it stands there already. */
+function draw(node, of, large) {
+  const now = JSON.stringify([language, of]);
+  if (node.now === now) return;
+  node.now = now;
+  node.replaceChildren(...traffic(of, large));
 }
 
 /** Two charts and the numbers of now. */
@@ -417,7 +428,7 @@ function renderHead(m) {
       el('p', { class: 'chips' }, labels.slice(0, 500).map(l => el('span', {}, l)), labels.length > 500 && '…'))),
     el('div', { class: 'traffic large', id: 'traffic' }),
   ]);
-  $('traffic').replaceChildren(...traffic(m.traffic, true));
+  draw($('traffic'), m.traffic, true);
 }
 
 function renderVersions(m) {
@@ -444,13 +455,13 @@ function renderVersions(m) {
         names.map(name => el('td', { class: 'number' }, v.about.metrics?.[name] == null ? '–' : number(v.about.metrics[name], 4))),
         el('td', { class: 'number' }, compact(v.size)),
         origin && el('td', { class: 'wide' }, v.about.source, v.about.note && el('span', { class: 'dim' }, v.about.note)),
-        report && el('td', {}, v.report && el('a', { href, target: '_blank', 'aria-label': title, onclick: open }, t('report'))));
+        report && el('td', {}, v.report && el('a', { href, id: `report-${v.n}`, target: '_blank', 'aria-label': title, onclick: open }, t('report'))));
     };
     return [
       el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-labelledby': 'versions-title' }, el('table', {},
         el('thead', {}, el('tr', {}, heads.map(([h, kind]) => el('th', { scope: 'col', class: kind }, h)))),
         el('tbody', {}, rows.map(row)))),
-      rows.filter(v => v.card).map(v => el('details', {}, el('summary', {}, t('card_of', v.n)), el('pre', { tabindex: '0' }, v.card))),
+      rows.filter(v => v.card).map(v => el('details', {}, el('summary', { id: `card-${v.n}` }, t('card_of', v.n)), el('pre', { tabindex: '0' }, v.card))),
     ];
   });
 }
@@ -773,6 +784,9 @@ async function copy() {
 
 // ---------------------------------------------------------------- changing who answers
 
+/** The model whose forms are there: what stands in them stays when it changes. */
+let adminOf = null;
+
 function renderAdmin(m) {
   $('admin').hidden = !(state.server.may || []).includes('admin');
   if ($('admin').hidden) return;
@@ -781,25 +795,37 @@ function renderAdmin(m) {
   const path = `/admin/models/${encodeURIComponent(m.name)}`;
   part('admin-forms', [m.name, m.aliases, m.canary, numbers], () => {
     $('admin-said').textContent = '';
+    const typed = adminOf === m.name;
+    adminOf = m.name;
+    const was = (id, otherwise) => (typed && $(id) ? $(id).value : otherwise);
+    const one = (id, of, otherwise) => (of.includes(was(id)) ? was(id) : otherwise);
     const names = Object.keys(m.aliases);
     const form = (submit, ...parts) => el('form', { class: 'row', onsubmit: event => { event.preventDefault(); submit(); } }, parts);
-    const button = (text, onclick) => el('button', { type: onclick ? 'button' : 'submit', class: 'quiet', onclick }, text);
-    const alias = el('input', { type: 'text', required: true, autocomplete: 'off', list: 'aliases', value: names[0] ?? 'production' });
-    const [to, tried] = [select(options, numbers[0]), select(options, String(m.canary?.version ?? numbers[0]))];
-    const share = el('input', { type: 'number', min: '0', max: '100', step: 'any', required: true, value: m.canary?.percent ?? 5 });
-    const shadow = el('input', { type: 'checkbox', id: 'canary-shadow', checked: m.canary?.shadow });
-    const back = names.length > 0 && select(names.map(n => [n, n]), names.includes('production') ? 'production' : names[0]);
+    const button = (id, text, onclick) => el('button', { id, type: onclick ? 'button' : 'submit', class: 'quiet', onclick }, text);
+    const alias = el('input', { type: 'text', required: true, autocomplete: 'off', list: 'aliases', value: was('alias-name', names[0] ?? 'production') });
+    const to = select(options, one('alias-version', numbers, numbers[0]));
+    const tried = select(options, one('canary-version', numbers, String(m.canary?.version ?? numbers[0])));
+    const share = el('input', { type: 'number', min: '0', max: '100', step: 'any', required: true, value: was('canary-percent', m.canary?.percent ?? 5) });
+    const shadow = el('input', { type: 'checkbox', id: 'canary-shadow', checked: typed ? $('canary-shadow')?.checked : m.canary?.shadow });
+    const back = names.length > 0 && select(names.map(n => [n, n]), one('rollback-alias', names, names.includes('production') ? 'production' : names[0]));
+    const move = () => {
+      const [name, version] = [alias.value.trim(), Number(to.value)];
+      const from = Object.hasOwn(m.aliases, name) ? m.aliases[name] : null;
+      if (from === null || from === version || confirm(t('sure_move', name, m.name, from, version))) {
+        change('PUT', `${path}/aliases/${encodeURIComponent(name)}`, { version });
+      }
+    };
     return [
-      form(() => change('PUT', `${path}/aliases/${encodeURIComponent(alias.value.trim())}`, { version: Number(to.value) }),
+      form(move,
         labelled('alias-name', t('alias'), alias), el('datalist', { id: 'aliases' }, names.map(value => el('option', { value }))),
-        labelled('alias-version', t('version'), to), button(t('move'))),
+        labelled('alias-version', t('version'), to), button('alias-move', t('move'))),
       back && form(() => confirm(t('sure', back.value, m.name)) && change('POST', `${path}/rollback`, { alias: back.value }),
-        labelled('rollback-alias', t('alias'), back), button(t('roll_back'))),
+        labelled('rollback-alias', t('alias'), back), button('rollback-go', t('roll_back'))),
       form(() => change('PUT', `${path}/canary`, { version: Number(tried.value), percent: Number(share.value), shadow: shadow.checked }),
         labelled('canary-version', t('version'), tried),
         labelled('canary-percent', t('percent'), share),
         el('div', { class: 'field check' }, shadow, el('label', { for: 'canary-shadow' }, t('compare'))),
-        button(t('set_canary')), m.canary && button(t('end_canary'), () => change('DELETE', `${path}/canary`))),
+        button('canary-set', t('set_canary')), m.canary && button('canary-end', t('end_canary'), () => change('DELETE', `${path}/canary`))),
     ];
   });
 }
@@ -874,6 +900,6 @@ document.addEventListener('paste', event => {
 for (const kind of ['dragover', 'drop']) document.addEventListener(kind, event => event.preventDefault());
 
 addEventListener('hashchange', () => state && modelOfAddress() && choose(modelOfAddress()));
-document.addEventListener('visibilitychange', poll);
+document.addEventListener('visibilitychange', () => $('enter').hidden && poll());
 speak();
 poll();

@@ -257,11 +257,9 @@ impl App {
         self.loaded.store(true, Relaxed);
     }
 
-    /// Whether requests are taken: what is to be served has been loaded, no model of it is missing, and the server is not about to stop.
+    /// Whether requests are taken: what is to be served has been loaded once, and the server is not about to stop.
     pub fn is_ready(&self) -> bool {
-        let table = self.catalog.table();
-        let answers = table.values().all(|e| e.versions.contains_key(&e.default));
-        self.loaded.load(Relaxed) && !self.stopping.load(Relaxed) && answers && !self.lacks_a_model(&table)
+        self.loaded.load(Relaxed) && !self.stopping.load(Relaxed)
     }
 
     /// Whether it is about to stop.

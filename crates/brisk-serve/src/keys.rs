@@ -1,12 +1,11 @@
 //! API keys: made once, shown once, stored as hashes.
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, Metadata};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use brisk_format::write_text;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Answered, Fault, FaultKind};
@@ -33,7 +32,8 @@ pub struct StoredKey {
     pub scopes: Vec<Scope>,
 }
 
-/// The keys of a file, which is read again when it changes.
+/// The keys of a file, which is read again when it changes. A change that cannot be read is logged, and what was read before counts on; if the
+/// file is gone, no key is known.
 ///
 /// ```
 /// use brisk_serve::{Keys, Scope};
@@ -49,8 +49,11 @@ pub struct StoredKey {
 /// ```
 pub struct Keys {
     path: PathBuf,
-    state: Mutex<(Option<SystemTime>, Vec<Known>)>,
+    state: Mutex<(Stamp, Vec<Known>)>,
 }
+
+/// What a file looks like from outside: when it was changed, when its owner or mode was, and its length.
+type Stamp = Option<(SystemTime, i64, u64)>;
 
 struct Known {
     name: String,
@@ -61,19 +64,33 @@ struct Known {
 impl Keys {
     /// Reads the file.
     pub fn open(path: &Path) -> std::io::Result<Keys> {
+        let stamp = stamp(path);
         let keys = read(path)?;
-        Ok(Keys { path: path.into(), state: Mutex::new((modified(path), keys)) })
+        Ok(Keys { path: path.into(), state: Mutex::new((stamp, keys)) })
     }
 
     /// Makes a new key, adds its hash to the file, and gives the key: it can never be read again.
+    /// A new file can be read by its owner alone; one that is there keeps its owner and mode.
     pub fn add(path: &Path, name: &str, scopes: &[Scope]) -> std::io::Result<String> {
+        let folder = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let named = |e: Error| Error::new(e.kind(), format!("{}: {e}", folder.display()));
+        // Of two that add keys, one waits.
+        #[cfg(unix)]
+        let _lock = {
+            let lock = fs::File::open(folder).map_err(named)?;
+            lock.lock().or_else(|e| if e.kind() == ErrorKind::Unsupported { Ok(()) } else { Err(named(e)) })?;
+            lock
+        };
         let mut all = stored(path).or_else(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            ErrorKind::NotFound => Ok(Vec::new()),
             _ => Err(e),
         })?;
         if all.iter().any(|k| k.name == name) {
             let message = format!("{}: there is a key named {name:?} already", path.display());
-            return Err(std::io::Error::other(message));
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
         let mut random = [0; 32];
         fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
@@ -81,12 +98,14 @@ impl Keys {
         let key = format!("brisk-{digits}");
         let blake3 = blake3::hash(key.as_bytes()).to_hex().to_string();
         all.push(StoredKey { name: name.into(), blake3, scopes: scopes.to_vec() });
-        write_text(path, &(serde_json::to_string_pretty(&all)? + "\n")).map_err(std::io::Error::other)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(named)?;
+        file.write_all((serde_json::to_string_pretty(&all)? + "\n").as_bytes())?;
+        if let Ok(old) = fs::metadata(path) {
+            like(file.path(), &old)
+                .map_err(|e| Error::new(e.kind(), format!("{}: its owner: {e}", path.display())))?;
         }
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|e| Error::new(e.error.kind(), format!("{}: {}", path.display(), e.error)))?;
         Ok(key)
     }
 
@@ -100,11 +119,19 @@ impl Keys {
         };
         let hash = blake3::hash(key.as_bytes());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = modified(&self.path);
-        if now != state.0
-            && let Ok(keys) = read(&self.path)
-        {
-            *state = (now, keys);
+        let now = stamp(&self.path);
+        if now != state.0 {
+            state.0 = now;
+            match read(&self.path) {
+                Ok(keys) => state.1 = keys,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    tracing::error!(%error, "the file of keys is gone: no key is known");
+                    state.1.clear();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the file of keys cannot be read: those that were read before count on");
+                }
+            }
         }
         // `blake3::Hash` compares in constant time, and no key ends the loop early.
         let mut found = None;
@@ -127,22 +154,99 @@ impl Keys {
     }
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|m| m.modified()).ok()
+fn stamp(path: &Path) -> Stamp {
+    let data = fs::metadata(path).ok()?;
+    #[cfg(unix)]
+    let changed = {
+        use std::os::unix::fs::MetadataExt;
+        data.ctime() * 1_000_000_000 + data.ctime_nsec()
+    };
+    #[cfg(not(unix))]
+    let changed = 0;
+    Some((data.modified().ok()?, changed, data.len()))
+}
+
+/// Gives a file the owner and mode of another.
+fn like(path: &Path, old: &Metadata) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let new = fs::metadata(path)?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            chown(path, Some(old.uid()), Some(old.gid()))?;
+        }
+    }
+    fs::set_permissions(path, old.permissions())
 }
 
 fn stored(path: &Path) -> std::io::Result<Vec<StoredKey>> {
-    let named = |e: std::io::Error| std::io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+    let named = |e: Error| Error::new(e.kind(), format!("{}: {e}", path.display()));
     let text = fs::read_to_string(path).map_err(named)?;
-    serde_json::from_str(&text).map_err(|e| std::io::Error::other(format!("{}: {e}", path.display())))
+    serde_json::from_str(&text)
+        .map_err(|e| Error::new(ErrorKind::InvalidData, format!("{}: {e}", path.display())))
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<Known>> {
     let known = |k: StoredKey| {
         let hash = blake3::Hash::from_hex(&k.blake3).map_err(|e| {
-            std::io::Error::other(format!("{}: the key of {:?}: {e}", path.display(), k.name))
+            let message = format!("{}: the key of {:?}: {e}", path.display(), k.name);
+            Error::new(ErrorKind::InvalidData, message)
         })?;
         Ok(Known { name: k.name, hash, scopes: k.scopes })
     };
     stored(path)?.into_iter().map(known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn knows(keys: &Keys, key: &str) -> bool {
+        keys.check(Some(key), Scope::Infer).is_ok()
+    }
+
+    #[test]
+    fn a_file_that_changes_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.json");
+        let one = Keys::add(&path, "one", &[Scope::Infer]).unwrap();
+        let keys = Keys::open(&path).unwrap();
+        let two = Keys::add(&path, "two", &[Scope::Infer]).unwrap();
+        assert!(knows(&keys, &one) && knows(&keys, &two));
+        let good = fs::read_to_string(&path).unwrap();
+        fs::write(&path, "[{").unwrap();
+        assert!(knows(&keys, &one), "a typing error must not lock all out");
+        fs::write(&path, good).unwrap();
+        assert!(knows(&keys, &two));
+        fs::remove_file(&path).unwrap();
+        assert!(!knows(&keys, &one) && !knows(&keys, &two));
+    }
+
+    #[test]
+    fn keys_that_are_made_at_once_are_all_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.json");
+        let made: Vec<String> = std::thread::scope(|scope| {
+            let add = |i: usize| Keys::add(&path, &format!("app-{i}"), &[Scope::Infer]).unwrap();
+            let all: Vec<_> = (0..8).map(|i| scope.spawn(move || add(i))).collect();
+            all.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        let keys = Keys::open(&path).unwrap();
+        assert!(made.iter().all(|key| knows(&keys, key)));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.json");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        Keys::add(&path, "one", &[Scope::Infer]).unwrap();
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        Keys::add(&path, "two", &[Scope::Infer]).unwrap();
+        assert_eq!(mode(), 0o640);
+    }
 }

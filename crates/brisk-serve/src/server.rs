@@ -123,12 +123,10 @@ impl Server {
 
     async fn load(&self) -> Result<()> {
         self.app.refresh().await?;
-        let refused = self.app.refused();
-        if self.app.catalog.table().is_empty()
-            && let Some(first) = refused.first()
-        {
-            return Err(Fault::internal(first["reason"].as_str().unwrap_or_default()).into());
+        if let Some(fault) = self.app.nothing_to_serve() {
+            return Err(fault.into());
         }
+        self.app.has_named().await?;
         Ok(())
     }
 }

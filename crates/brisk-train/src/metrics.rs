@@ -78,7 +78,7 @@ impl RunMetrics {
     /// The checksum of a model's tensors: metrics that have another one are of another model.
     pub fn model(folder: &Path) -> Result<String> {
         let files = brisk_format::model_files(folder)?;
-        let tensors = files.into_iter().find(|f| f.0 == "model.safetensors");
+        let tensors = files.into_iter().find(|f| f.0 == brisk_format::TENSORS);
         Ok(tensors.and_then(|f| f.1).unwrap_or_default())
     }
 }

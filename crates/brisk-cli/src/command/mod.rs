@@ -73,7 +73,7 @@ impl Command {
 #[derive(Args)]
 pub struct Threads {
     /// Threads to compute with [default: all that the machine runs at once]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), env = "BRISK_THREADS")]
     threads: Option<u16>,
 }
 

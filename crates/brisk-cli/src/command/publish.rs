@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use brisk_eval::{Ready, Unmet};
-use brisk_format::{is_model, model_files};
+use brisk_eval::{Ready, Unmet, run_of};
+use brisk_format::{TENSORS, is_model, model_files};
 use brisk_registry::{Publication, Repository, check_alias, check_name};
 use brisk_train::{Project, RunMetrics};
 use clap::Args;
@@ -18,7 +18,8 @@ use crate::repository::{arrow, signed, wait};
 
 /// Publish a trained model as the next version of a model in a repository
 ///
-/// Of a run, `publish: {require: {test_accuracy: ">= 0.9"}}` in its project says what must have been measured. There is no way around it.
+/// Of a run, `publish: {require: {test_accuracy: ">= 0.9"}}` in its project says what must have been measured. A model folder that is no part of
+/// a run has no requirements; the version's description says which were met.
 #[derive(Args)]
 pub struct Publish {
     /// A run (runs/NAME) or a model folder
@@ -52,7 +53,9 @@ struct Origin {
     run: Option<PathBuf>,
     metrics: BTreeMap<String, f64>,
     /// The requirements, all met.
-    gate: Vec<(String, String)>,
+    required: BTreeMap<String, String>,
+    /// The checksum of the tensors that were measured.
+    measured: Option<String>,
 }
 
 impl Publish {
@@ -65,6 +68,8 @@ impl Publish {
         let publication = Publication {
             extra: companions(&origin.model)?,
             metrics: origin.metrics.clone(),
+            required: origin.required.clone(),
+            expected: origin.measured.iter().map(|sum| (TENSORS.to_string(), sum.clone())).collect(),
             source: source.unwrap_or_default(),
             note: self.note.clone(),
             ..Publication::new(&self.name, &origin.model)
@@ -85,8 +90,8 @@ impl Publish {
         if self.json {
             let moves: Map<String, Value> =
                 moves.iter().map(|(alias, moved)| (alias.to_string(), json!(moved))).collect();
-            let gate: Vec<Value> = origin
-                .gate
+            let gate: Vec<Value> = version
+                .required
                 .iter()
                 .map(|(m, required)| json!({"metric": m, "required": required, "found": origin.metrics.get(m)}))
                 .collect();
@@ -98,7 +103,7 @@ impl Publish {
             return Ok(ExitCode::SUCCESS);
         }
         printer.line(format!("{} {} -> {place}", version.name, version.version))?;
-        for (metric, required) in &origin.gate {
+        for (metric, required) in &version.required {
             let found = origin.metrics.get(metric).copied().unwrap_or(f64::NAN);
             printer.line(format!("  {metric} {found:.4}, as required: {required}"))?;
         }
@@ -118,14 +123,15 @@ impl Origin {
         };
         let Some(run) = run.filter(|run| run.join("config.yaml").is_file()) else {
             model_files(path)?; // says what the path is, if it is no model
-            return Ok(Origin { model, run: None, metrics: BTreeMap::new(), gate: Vec::new() });
+            let (metrics, required) = (BTreeMap::new(), BTreeMap::new());
+            return Ok(Origin { model, run: None, metrics, required, measured: None });
         };
         if !is_model(&model) {
             model_files(path)?; // says that the run has not finished
         }
         let require = Project::load(&run.join("config.yaml"), &[])?.publish.require;
         let again = format!("`brisk train --resume {}` measures it", shell(&run.display().to_string()));
-        let metrics = match RunMetrics::read(&run)? {
+        let (metrics, measured) = match RunMetrics::read(&run)? {
             Some(metrics) if metrics.model != RunMetrics::model(&model)? => {
                 let place = run.join("metrics.json");
                 return Err(bad_input(format!(
@@ -134,13 +140,13 @@ impl Origin {
                     model.display()
                 )));
             }
-            Some(metrics) => metrics.values,
+            Some(metrics) => (metrics.values, Some(metrics.model)),
             None if require.is_empty() => {
                 eprintln!(
                     "warning: {}: it has no metrics.json: published without metrics; {again}",
                     run.display()
                 );
-                BTreeMap::new()
+                (BTreeMap::new(), None)
             }
             None => {
                 let message = "not published: its project requires metrics, but it has no metrics.json, where they stand";
@@ -149,18 +155,12 @@ impl Origin {
         };
         match require.check(&metrics) {
             Ok(()) => {
-                let gate = require.0.iter().map(|(m, c)| (m.clone(), c.to_string())).collect();
-                Ok(Origin { model, run: Some(run), metrics, gate })
+                let required = require.0.iter().map(|(m, c)| (m.clone(), c.to_string())).collect();
+                Ok(Origin { model, run: Some(run), metrics, required, measured })
             }
             Err(unmet) => Err(refusal(&run, &unmet)),
         }
     }
-}
-
-/// The run that a model folder is the model of.
-fn run_of(model: &Path) -> Option<PathBuf> {
-    let folder = model.canonicalize().ok()?;
-    (folder.file_name()? == "model").then(|| folder.parent().map(Path::to_path_buf))?
 }
 
 fn refusal(run: &Path, unmet: &[Unmet]) -> anyhow::Error {

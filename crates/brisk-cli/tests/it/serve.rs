@@ -96,7 +96,7 @@ fn keys_are_made_and_asked_for() {
     let made = place.brisk(&["key", "app", "--file", "keys.json"]).good();
     let key = made.out.trim();
     assert!(key.starts_with("brisk-") && !place.text("keys.json").contains(key), "{key}");
-    place.brisk(&["key", "app", "--file", "keys.json"]).fails(1, &["app", "already"]);
+    place.brisk(&["key", "app", "--file", "keys.json"]).fails(2, &["app", "already"]);
     let server =
         Serving::start(place.command(&["serve", "pets", "--port", "0", "--api-key-file", "keys.json"]));
     assert!(server.get("/v2/models/pets", "").starts_with("HTTP/1.1 401"));

@@ -174,8 +174,12 @@ fn picture(model: &SavedModel, place: &str) -> Result<ImageSpec> {
     }
 }
 
-/// The run around `runs/NAME/model`.
-fn run_of(model: &Path) -> Option<PathBuf> {
+/// The run around `runs/NAME/model`, if the model is in one.
+///
+/// ```
+/// assert_eq!(brisk_eval::run_of("somewhere/else".as_ref()), None);
+/// ```
+pub fn run_of(model: &Path) -> Option<PathBuf> {
     let folder = std::fs::canonicalize(model).ok()?;
     let run = folder.parent()?;
     (folder.file_name()? == "model" && run.join("config.yaml").is_file()).then(|| run.to_path_buf())

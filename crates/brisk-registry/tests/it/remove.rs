@@ -62,6 +62,12 @@ async fn what_a_dead_remover_has_begun_is_finished() {
     std::fs::write(place.at("models/fashion/1/removed.json"), mark("2001-01-01T00:00:00Z".into())).unwrap();
     repository.remove("fashion", 1).await.unwrap();
     assert_eq!(std::fs::read_dir(place.at("models/fashion/1")).unwrap().count(), 2);
+    // Also if it was the last version.
+    std::fs::write(place.at("models/fashion/2/removed.json"), mark("2001-01-01T00:00:00Z".into())).unwrap();
+    says(repository.versions("fashion").await, true, &["no model \"fashion\""]);
+    repository.remove("fashion", 2).await.unwrap();
+    assert_eq!(std::fs::read_dir(place.at("models/fashion/2")).unwrap().count(), 2);
+    says(repository.remove("fashion", 2).await, true, &["no model \"fashion\""]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -162,6 +162,110 @@ fn a_damaged_version_is_refused_and_the_one_before_goes_on() {
     assert_eq!((two, three, four), (2, 3, 4));
 }
 
+/// Changes the last byte of a version's weights.
+fn damage(publisher: &Publisher, version: u64) {
+    let weights = Path::new(&publisher.location()).join(format!("pets/{version}/model.safetensors"));
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+}
+
+#[test]
+fn an_alias_whose_new_version_is_damaged_stays_where_it_was() {
+    let publisher = Publisher::new();
+    let versions: Vec<u64> = (1..=4).map(|seed| publisher.publish(seed)).collect();
+    let [one, two, three, four] = versions[..] else { unreachable!() };
+    publisher.alias("production", one);
+    publisher.alias("next", three);
+    let server = publisher.serve(Duration::ZERO);
+    damage(&publisher, two);
+    damage(&publisher, four);
+    // Moved through the server: refused, and not moved.
+    let path = "/admin/models/pets/aliases/production";
+    let refused = publisher.ask(&server, "PUT", path, &json!({"version": two}));
+    assert!(refused.status == 409 && refused.error().contains("model.safetensors"), "{}", refused.text());
+    publisher.with(async |r| assert_eq!(r.resolve("pets", "production").await.unwrap().version, one));
+    // Moved by somebody else: those that answered before do so.
+    publisher.alias("production", two);
+    publisher.alias("next", four);
+    publisher.ask(&server, "POST", "/v2/repository/models/pets/load", &json!({}));
+    let production = "/v2/models/pets/versions/production/infer";
+    assert_eq!((publisher.answer(&server, INFER).0, publisher.answer(&server, production).0), (one, one));
+    assert_eq!(publisher.answer(&server, "/v2/models/pets/versions/next/infer").0, three);
+    // After a restart: what production was before, not what another alias names.
+    let server = publisher.serve(Duration::ZERO);
+    assert_eq!((publisher.answer(&server, INFER).0, publisher.answer(&server, production).0), (one, one));
+}
+
+#[test]
+fn a_damaged_model_does_not_keep_the_others_from_being_ready() {
+    let publisher = Publisher::new();
+    publisher.publish(1);
+    publisher.with(async |r| {
+        let folder = picture_model(publisher.dir.path(), 2);
+        r.publish(&Publication::new("birds", &folder)).await.unwrap();
+    });
+    std::fs::write(Path::new(&publisher.location()).join("birds/1/config.json"), "{}").unwrap();
+    let server = publisher.serve(Duration::ZERO);
+    assert_eq!(server.ask("GET", "/v2/health/ready", &[], b"").status, 200);
+    assert_eq!(publisher.answer(&server, INFER).0, 1);
+    assert_eq!(publisher.ask(&server, "POST", "/v2/models/birds/infer", &pictures(1)).status, 404);
+    let unload = publisher.ask(&server, "POST", "/v2/repository/models/pets/unload", &json!({}));
+    assert_eq!(unload.status, 200, "{}", unload.text());
+    assert_eq!(server.ask("GET", "/v2/health/ready", &[], b"").status, 200);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_fails_for_a_moment_is_tried_again() {
+    let publisher = Publisher::new();
+    publisher.publish(1);
+    let server = publisher.serve(Duration::from_millis(50));
+    // A store that fails: a link that leads nowhere but to itself.
+    let model = Path::new(&publisher.location()).join("pets/2/model.safetensors");
+    let aside = publisher.dir.path().join("aside");
+    publisher.with(async |r| {
+        let folder = picture_model(publisher.dir.path(), 2);
+        r.publish(&Publication::new("pets", &folder)).await.unwrap();
+        std::fs::rename(&model, &aside).unwrap();
+        std::os::unix::fs::symlink(&model, &model).unwrap();
+    });
+    let index = || publisher.ask(&server, "POST", "/v2/repository/index", &json!({})).text();
+    while !index().contains("tried again") {
+        eprintln!("{}", index());
+        assert_eq!(publisher.answer(&server, INFER).0, 1, "{}", index());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::fs::remove_file(&model).unwrap();
+    std::fs::rename(&aside, &model).unwrap();
+    while publisher.answer(&server, INFER).0 != 2 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!index().contains("UNAVAILABLE"), "{}", index());
+}
+
+#[test]
+fn a_server_can_be_told_to_serve_one_model_of_a_repository() {
+    let publisher = Publisher::new();
+    publisher.publish(1);
+    publisher.with(async |r| {
+        let folder = picture_model(publisher.dir.path(), 2);
+        r.publish(&Publication::new("birds", &folder)).await.unwrap();
+    });
+    let location = publisher.location();
+    let named = |name: &str| Options { name: Some(name.into()), ..Options::default() };
+    let server = serve(Path::new(&location), named("birds"));
+    assert_eq!(server.post("/v2/models/birds/infer", &pictures(1)).status, 200);
+    assert_eq!(server.post("/v2/models/pets/infer", &pictures(1)).status, 404);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(async {
+        let source = brisk_serve::Source::open(&location).await.unwrap();
+        let server = brisk_serve::Server::bind(Options { port: 0, ..named("fish") }, source).await.unwrap();
+        server.run(|_| panic!("it serves nothing"), std::future::pending()).await.unwrap_err()
+    });
+    assert_eq!(error.to_string(), "there is no model `fish`; there are birds, pets");
+}
+
 #[test]
 fn a_canary_answers_its_share_and_a_shadow_is_compared() {
     let publisher = Publisher::new();

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// Up to here f64 holds every whole number.
+const EXACT: u128 = 1 << 53;
+
 /// One field.
 ///
 /// ```
@@ -107,11 +110,15 @@ impl From<f64> for Value {
 }
 
 impl From<serde_json::Value> for Value {
-    /// Objects become their JSON text.
+    /// Objects become their JSON text, and so do whole numbers beyond 2^53.
     fn from(value: serde_json::Value) -> Value {
         match value {
             serde_json::Value::Null => Value::Missing,
             serde_json::Value::Bool(b) => Value::Bool(b),
+            // Numbers of rows and people may be longer than an f64 is exact.
+            serde_json::Value::Number(n) if n.as_i128().is_some_and(|n| n.unsigned_abs() > EXACT) => {
+                Value::Text(n.to_string())
+            }
             serde_json::Value::Number(n) => n.as_f64().map_or(Value::Missing, Value::Number),
             serde_json::Value::String(s) => Value::Text(s),
             serde_json::Value::Array(items) => Value::List(items.into_iter().map(Value::from).collect()),

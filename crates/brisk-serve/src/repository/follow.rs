@@ -1,0 +1,184 @@
+//! Keeping up with the repository: what is new is loaded, what nobody wants any more goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{From, Listed, PRODUCTION, Refusal, fault};
+use crate::app::App;
+use crate::catalog::Entry;
+use crate::fault::Answered;
+use crate::metrics::Of;
+use crate::model::Served;
+
+/// The longest time until a version is tried again whose store did not answer.
+const LATEST_TRY: Duration = Duration::from_secs(300);
+
+/// A model while its versions are looked after.
+struct Look<'a> {
+    name: &'a str,
+    model: &'a Listed,
+    /// What is served at present.
+    before: Option<&'a Entry>,
+    /// What is in memory.
+    loaded: BTreeMap<u64, Arc<Served>>,
+}
+
+impl App {
+    /// Brings what is served up to date with where it comes from. What cannot be loaded is refused, logged, and left out; what was served before goes on.
+    pub async fn refresh(self: &Arc<App>) -> Answered<()> {
+        let _alone = self.source.looking.lock().await;
+        let listed = self.listed().await?;
+        let (pinned, unloaded) = {
+            let mut wishes = self.source.wishes();
+            wishes
+                .refused
+                .retain(|(name, version), _| listed.get(name).is_some_and(|l| l.versions.contains(version)));
+            (wishes.pinned.clone(), wishes.unloaded.clone())
+        };
+        for (name, model) in listed.iter().filter(|(name, _)| !unloaded.contains(*name)) {
+            let table = self.catalog.table();
+            let before = table.get(name);
+            let loaded = before.map(|e| e.versions.clone()).unwrap_or_default();
+            let look = Look { name, model, before, loaded };
+            self.look(look, pinned.get(name).unwrap_or(&BTreeSet::new())).await?;
+        }
+        let table = self.catalog.table();
+        let gone = table.keys().filter(|n| !listed.contains_key(*n) || unloaded.contains(*n));
+        gone.for_each(|name| self.forget(name));
+        // What is missing for a moment is waited for before the server says that it is ready; what is damaged is not.
+        let table = self.catalog.table();
+        let waits = self
+            .source
+            .wishes()
+            .refused
+            .iter()
+            .any(|((name, _), refusal)| refusal.is_open(self.options.watch) && !table.contains_key(name));
+        if !waits {
+            self.started_up();
+        }
+        Ok(())
+    }
+
+    async fn look(self: &Arc<App>, mut look: Look<'_>, pinned: &BTreeSet<u64>) -> Answered<()> {
+        let Look { name, model, before, .. } = look;
+        let mut aliases = BTreeMap::new();
+        for (alias, &version) in &model.aliases {
+            // An alias whose new version cannot be loaded stays where it was.
+            let version = match self.have(&mut look, version).await {
+                true => Some(version),
+                false => before.and_then(|e| e.aliases.get(alias)).copied(),
+            };
+            aliases.extend(version.filter(|v| look.loaded.contains_key(v)).map(|v| (alias.clone(), v)));
+        }
+        let canary = before.and_then(|e| e.canary);
+        let mut wanted: BTreeSet<u64> = aliases.values().copied().collect();
+        for &version in pinned.iter().chain(canary.as_ref().map(|c| &c.version)) {
+            if self.have(&mut look, version).await {
+                wanted.insert(version);
+            }
+        }
+        let Some(default) = self.default(&mut look, &aliases).await? else { return Ok(()) };
+        if model.aliases.contains_key(PRODUCTION) {
+            aliases.insert(PRODUCTION.into(), default);
+        }
+        wanted.insert(default);
+        let mut versions = look.loaded;
+        versions.retain(|v, _| wanted.contains(v));
+        // New versions answer from here on; those that nobody wants go when their last request is answered.
+        let dropped: Vec<u64> = self.catalog.change(|table| {
+            let entry = table.entry(name.to_string()).or_default();
+            let dropped = entry.versions.keys().filter(|v| !wanted.contains(v)).copied().collect();
+            entry.canary = entry.canary.filter(|c| versions.contains_key(&c.version));
+            (entry.versions, entry.aliases, entry.default) = (versions, aliases, default);
+            dropped
+        });
+        self.gone(name, dropped);
+        Ok(())
+    }
+
+    /// The version that answers requests without one: where `production` points, or the latest that is whole. If that cannot be loaded, what
+    /// answered before, or what `production` pointed to before.
+    async fn default(
+        self: &Arc<App>,
+        look: &mut Look<'_>,
+        aliases: &BTreeMap<String, u64>,
+    ) -> Answered<Option<u64>> {
+        if let Some(&version) = aliases.get(PRODUCTION) {
+            return Ok(Some(version));
+        }
+        let answered = look.before.map(|e| e.default).filter(|v| look.loaded.contains_key(v));
+        let others: Vec<u64> = match (&self.source.from, look.model.aliases.contains_key(PRODUCTION)) {
+            (From::Repository { repository, .. }, true) => match answered {
+                Some(_) => Vec::new(),
+                None => repository.earlier(look.name, PRODUCTION).await.map_err(fault)?,
+            },
+            _ => look.model.versions.iter().rev().copied().collect(),
+        };
+        for version in others {
+            if self.have(look, version).await {
+                return Ok(Some(version));
+            }
+        }
+        Ok(answered)
+    }
+
+    /// Loads a version, unless it is there or was refused before. Whether it is there now.
+    async fn have(self: &Arc<App>, look: &mut Look<'_>, version: u64) -> bool {
+        if look.loaded.contains_key(&version) {
+            return true;
+        }
+        let key = (look.name.to_string(), version);
+        let before = self.source.wishes().refused.get(&key).map(|r| (r.tries, r.is_open(self.options.watch), r.again));
+        let may = before.is_none_or(|(_, open, again)| open && again <= Instant::now());
+        if !may || !look.model.versions.contains(&version) {
+            return false;
+        }
+        let like = look.before.and_then(|e| e.versions.get(&e.default)).cloned();
+        match self.fetch_and_load(look.name, version, like).await {
+            Ok(served) => {
+                tracing::info!(model = look.name, version, "loaded");
+                self.source.wishes().refused.remove(&key);
+                look.loaded.insert(version, Arc::new(served));
+                true
+            }
+            Err(trouble) => {
+                tracing::error!(model = look.name, version, trouble.reason, trouble.passing, "refused");
+                let tries = before.map_or(0, |b| b.0) + 1;
+                let wait = self.options.watch.saturating_mul(1 << tries.min(16)).min(LATEST_TRY);
+                let refusal = Refusal { trouble, tries, again: Instant::now() + wait };
+                self.source.wishes().refused.insert(key, refusal);
+                false
+            }
+        }
+    }
+
+    fn forget(self: &Arc<App>, name: &str) {
+        let entry = self.catalog.change(|table| table.shift_remove(name));
+        self.gone(name, entry.into_iter().flat_map(|e| e.versions.into_keys()).collect());
+    }
+
+    /// What is to be done when versions do not answer any more.
+    fn gone(self: &Arc<App>, name: &str, versions: Vec<u64>) {
+        for &version in &versions {
+            tracing::info!(model = name, version, "unloaded");
+            self.metrics.forget(&Of { model: name.into(), version });
+        }
+        if !versions.is_empty() {
+            self.give_back();
+        }
+    }
+
+    /// Looks for new versions until the server stops.
+    pub async fn watch(self: Arc<App>) {
+        if self.options.watch.is_zero() || matches!(self.source.from, From::Folder { .. }) {
+            return;
+        }
+        while !self.is_stopping() {
+            tokio::time::sleep(self.options.watch.max(Duration::from_millis(50))).await;
+            if let Err(fault) = self.refresh().await {
+                tracing::warn!(reason = fault.message, "the repository cannot be read; what is served stays");
+            }
+        }
+    }
+}

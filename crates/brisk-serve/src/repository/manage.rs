@@ -1,0 +1,179 @@
+//! What an administrator does to what is served.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use brisk_registry::Moved;
+use serde_json::{Value as Json, json};
+
+use super::fault;
+use crate::app::App;
+use crate::catalog::{Canary, Entry};
+use crate::fault::{Answered, Fault, FaultKind};
+use crate::model::unknown_model;
+
+impl App {
+    /// Loads what is new of a model, and a version that no alias names.
+    pub async fn load(self: &Arc<App>, name: &str, version: Option<u64>) -> Answered<()> {
+        self.try_load(name, version).await.map(drop)
+    }
+
+    /// The same; whether the version stays in memory for this reason alone.
+    async fn try_load(self: &Arc<App>, name: &str, version: Option<u64>) -> Answered<bool> {
+        let listed = self.listed().await?;
+        let Some(model) = listed.get(name) else {
+            return Err(unknown_model(name, &listed.keys().cloned().collect::<Vec<_>>()));
+        };
+        if let Some(version) = version.filter(|v| !model.versions.contains(v)) {
+            let known: Vec<_> = model.versions.iter().map(u64::to_string).collect();
+            return Err(Fault::new(
+                FaultKind::NotFound,
+                format!("model `{name}` has no version {version}; it has {}", known.join(", ")),
+            ));
+        }
+        let pinned = {
+            let mut wishes = self.source.wishes();
+            wishes.unloaded.remove(name);
+            wishes.refused.retain(|(n, _), _| n != name);
+            version.is_some_and(|v| wishes.pinned.entry(name.into()).or_default().insert(v))
+        };
+        self.refresh().await?;
+        match self.reasons(name, version) {
+            None => Ok(pinned),
+            Some(reasons) => {
+                if let (true, Some(version)) = (pinned, version) {
+                    self.unpin(name, version);
+                }
+                Err(Fault::new(FaultKind::Conflict, reasons))
+            }
+        }
+    }
+
+    fn unpin(&self, name: &str, version: u64) {
+        if let Some(pinned) = self.source.wishes().pinned.get_mut(name) {
+            pinned.remove(&version);
+        }
+    }
+
+    /// Why a version of a model, or any of them, could not be loaded.
+    fn reasons(&self, name: &str, version: Option<u64>) -> Option<String> {
+        let wishes = self.source.wishes();
+        let refused = wishes.refused.iter().filter(|((n, v), _)| n == name && version.is_none_or(|w| w == *v));
+        let reasons: Vec<String> =
+            refused.map(|((_, v), refusal)| format!("version {v}: {}", refusal.trouble.reason)).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    fn is_unloaded(&self, name: &str) -> bool {
+        self.source.wishes().unloaded.contains(name)
+    }
+
+    /// Takes a model out of memory until it is loaded again.
+    pub async fn unload(self: &Arc<App>, name: &str) -> Answered<()> {
+        let table = self.catalog.table();
+        if !table.contains_key(name) {
+            return Err(unknown_model(name, &table.keys().cloned().collect::<Vec<_>>()));
+        }
+        {
+            let mut wishes = self.source.wishes();
+            wishes.unloaded.insert(name.into());
+            wishes.pinned.remove(name);
+            wishes.refused.retain(|(n, _), _| n != name);
+        }
+        self.refresh().await
+    }
+
+    /// Moves or removes an alias in the repository, and follows it. An alias does not move to a version that this server cannot load.
+    pub async fn set_alias(self: &Arc<App>, name: &str, alias: &str, version: Option<u64>) -> Answered<()> {
+        let repository = self.source.repository()?;
+        match version {
+            Some(version) => {
+                let pinned = !self.is_unloaded(name) && self.try_load(name, Some(version)).await?;
+                let moved = repository.set_alias(name, alias, version).await;
+                if pinned {
+                    self.unpin(name, version);
+                }
+                moved.map_err(fault)?;
+            }
+            None => drop(repository.remove_alias(name, alias).await.map_err(fault)?),
+        }
+        self.refresh().await
+    }
+
+    /// Moves an alias back to the version before; gives both versions.
+    pub async fn rollback(self: &Arc<App>, name: &str, alias: &str) -> Answered<Moved> {
+        let moved = self.source.repository()?.rollback(name, alias).await.map_err(fault)?;
+        self.refresh().await?;
+        match moved.to.and_then(|to| self.reasons(name, Some(to))) {
+            None => Ok(moved),
+            Some(reason) => Err(Fault::new(
+                FaultKind::Conflict,
+                format!("alias `{alias}` was moved, but what it points to now cannot be loaded: {reason}"),
+            )),
+        }
+    }
+
+    /// Sets or ends the canary of a model.
+    pub fn set_canary(&self, name: &str, canary: Option<Canary>) {
+        self.catalog.change(|table| {
+            if let Some(entry) = table.get_mut(name) {
+                entry.canary = canary;
+            }
+        });
+    }
+
+    /// Versions that could not be loaded.
+    pub fn refused(&self) -> Vec<Json> {
+        let wishes = self.source.wishes();
+        let one = |((model, version), refusal): (&(String, u64), &super::Refusal)| {
+            let mut reason = refusal.trouble.reason.clone();
+            if refusal.is_open(self.options.watch) {
+                let seconds = refusal.again.saturating_duration_since(Instant::now()).as_secs();
+                reason = format!("{reason} (tried again in {seconds} s)");
+            }
+            json!({"model": model, "version": version, "reason": reason})
+        };
+        wishes.refused.iter().map(one).collect()
+    }
+
+    /// An error if the one model that the server was told to serve is not in its repository.
+    pub async fn has_named(&self) -> Answered<()> {
+        match &self.options.name {
+            Some(name) if !self.catalog.table().contains_key(name) => {
+                let models = self.source.repository()?.models().await.map_err(fault)?;
+                Err(unknown_model(name, &models.into_iter().map(|m| m.name).collect::<Vec<_>>()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why nothing of what is to be served can be loaded, if that is so.
+    pub fn nothing_to_serve(&self) -> Option<Fault> {
+        let wishes = self.source.wishes();
+        let ((name, version), refusal) = wishes.refused.first_key_value()?;
+        let kind = if refusal.trouble.passing { FaultKind::Unavailable } else { FaultKind::Internal };
+        let fault = Fault::new(kind, format!("{name} version {version}: {}", refusal.trouble.reason));
+        self.catalog.table().is_empty().then_some(fault)
+    }
+
+    /// All versions and their state, as KServe lists them.
+    pub fn index(&self) -> Json {
+        let table = self.catalog.table();
+        let of = |(name, entry): (&String, &Entry)| {
+            let one =
+                |v: &u64| json!({"name": name, "version": v.to_string(), "state": "READY", "reason": ""});
+            entry.versions.keys().map(one).collect::<Vec<_>>()
+        };
+        let mut all: Vec<Json> = table.iter().flat_map(of).collect();
+        all.extend(self.refused().into_iter().map(|r| {
+            let version = r["version"].to_string();
+            json!({"name": r["model"], "version": version, "state": "UNAVAILABLE", "reason": r["reason"]})
+        }));
+        all.extend(
+            self.source.wishes().unloaded.iter().map(
+                |name| json!({"name": name, "version": "", "state": "UNAVAILABLE", "reason": "unloaded"}),
+            ),
+        );
+        Json::Array(all)
+    }
+}
