@@ -55,6 +55,15 @@ pub fn decode_image(bytes: &[u8], place: &str) -> Result<Pixels> {
     guarded(place, || decode_unguarded(bytes, place))
 }
 
+/// The size of an image from the bytes of its file, without decoding it.
+///
+/// ```
+/// assert!(brisk_data::image_size(b"GIF89a...", "cat.gif").is_err());
+/// ```
+pub fn image_size(bytes: &[u8], place: &str) -> Result<ImageSpec> {
+    guarded(place, || header(bytes, place))
+}
+
 /// Decoders are meant not to panic; if one does, it is this image that cannot be read, and nothing worse.
 fn guarded<T>(place: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(bad(place)("the decoder failed")))

@@ -55,7 +55,7 @@ pub use augment::{Augmentation, ColorJitter, Cutout, Mixup, RandomCrop};
 pub use batch::{Batch, BatchIter, Batches};
 pub use check::{CheckReport, Problem, ProblemKind, Severity, check};
 pub use dataset::Dataset;
-pub use decode::decode_image;
+pub use decode::{decode_image, image_size};
 pub use describe::{ClassCounts, Description, describe, preview};
 pub use error::{Error, Result};
 pub use feature::{

@@ -60,10 +60,15 @@ impl Listing {
 impl Repository {
     /// All models, by name.
     pub async fn models(&self) -> Result<Vec<ModelEntry>> {
+        self.each_model().await?.into_iter().map(|(_, model)| model).collect()
+    }
+
+    /// All models, by name; each with what is wrong with it, if it cannot be read.
+    pub async fn each_model(&self) -> Result<Vec<(String, Result<ModelEntry>)>> {
         let mut models = Vec::new();
         for (name, listing) in self.list(None).await? {
             if !listing.is_gone() {
-                models.push(self.entry(name, &listing).await?);
+                models.push((name.clone(), self.entry(name, &listing).await));
             }
         }
         Ok(models)

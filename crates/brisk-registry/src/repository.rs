@@ -113,7 +113,7 @@ impl Repository {
     }
 
     /// Whether it says what it is. An error if a newer Brisk made it.
-    pub(crate) async fn is_marked(&self) -> Result<bool> {
+    pub async fn is_marked(&self) -> Result<bool> {
         Ok(self.read_json::<serde_json::Value>(&Path::from(MARKER), REMEDY).await?.is_some())
     }
 

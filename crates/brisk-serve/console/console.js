@@ -311,7 +311,7 @@ function render() {
   renderServer(state.server);
   part('refused', state.refused, () => state.refused.length > 0 && el('section', { class: 'warning' },
     el('h2', {}, '⚠ ', t('refused')),
-    el('ul', {}, state.refused.map(r => el('li', {}, el('b', {}, `${r.model}, ${t('version_n', r.version)}`), `: ${r.reason}`)))));
+    el('ul', {}, state.refused.map(r => el('li', {}, el('b', {}, r.version == null ? r.model : `${r.model}, ${t('version_n', r.version)}`), `: ${r.reason}`)))));
   renderList();
   const m = model();
   $('model').hidden = !m?.versions.length;

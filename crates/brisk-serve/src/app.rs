@@ -1,20 +1,20 @@
 //! What all protocols share: who is allowed, what fits, who answers, what is counted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use brisk_data::{Encoded, Notes, Value};
 use brisk_eval::Said;
 use brisk_runtime::{Cpu, Device};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
 use crate::catalog::{Catalog, Picked};
 use crate::engine::Engine;
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::keys::{Keys, Scope};
-use crate::metrics::{Metrics, Of, Shadow};
+use crate::metrics::{Metrics, Shadow};
 use crate::model::{Field, InferRequest, InferResponse, Row, Served, encode};
 use crate::options::Options;
 use crate::repository::Source;
@@ -43,9 +43,12 @@ pub struct App {
     memory: Arc<Semaphore>,
     /// Requests that may still wait for a place.
     doors: Semaphore,
-    /// Comparisons that run beside the answers.
-    shadows: AtomicUsize,
+    /// Comparisons that may still run beside the answers.
+    shadows: Arc<Semaphore>,
+    /// Large requests that may be read at once.
+    readers: Semaphore,
     loaded: AtomicBool,
+    came_up: Notify,
     /// Memory is about to be given back.
     pub(crate) giving_back: AtomicBool,
     stopping: AtomicBool,
@@ -66,11 +69,14 @@ pub struct Asked {
     pub said: Vec<Said>,
 }
 
-/// A request's place in the house, until it is answered.
+/// A request's place in the house, until its answer is on the way.
 pub struct Place {
     _place: OwnedSemaphorePermit,
-    _memory: OwnedSemaphorePermit,
+    memory: OwnedSemaphorePermit,
 }
+
+/// Bytes that are read on the thread that they came on; more than that would keep others waiting.
+const LARGE: usize = 64 << 10;
 
 impl App {
     /// A server without models.
@@ -91,8 +97,10 @@ impl App {
             places: Arc::new(Semaphore::new(options.queue.clamp(1, Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new((options.max_memory >> 10).clamp(1, u32::MAX as usize))),
             doors: Semaphore::new(options.max_connections.clamp(1, Semaphore::MAX_PERMITS)),
-            shadows: AtomicUsize::new(0),
+            shadows: Arc::new(Semaphore::new(SHADOWS)),
+            readers: Semaphore::new(std::thread::available_parallelism().map_or(1, |n| n.get())),
             loaded: AtomicBool::new(false),
+            came_up: Notify::new(),
             giving_back: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             options,
@@ -123,14 +131,30 @@ impl App {
 
     /// A place for a request of so many bytes, or the word to come again later.
     pub async fn admit(&self, bytes: usize) -> Answered<Place> {
-        let kib = bytes.div_ceil(1024).min(self.options.max_memory >> 10).max(1) as u32;
         let _door = self.doors.try_acquire().map_err(|_| self.engine.overloaded())?;
         let place = async {
-            let _place = self.places.clone().acquire_owned().await.ok()?;
-            Some(Place { _place, _memory: self.memory.clone().acquire_many_owned(kib).await.ok()? })
+            let memory = self.memory.clone().acquire_many_owned(self.kibibytes(bytes)).await.ok()?;
+            Some(Place { _place: self.places.clone().acquire_owned().await.ok()?, memory })
         };
         let place = tokio::time::timeout(PATIENCE, place).await.ok().flatten();
         place.ok_or_else(|| self.engine.overloaded())
+    }
+
+    /// Room for more bytes of a request that has a place.
+    pub async fn grow(&self, place: &mut Place, bytes: usize) -> Answered<()> {
+        let more = self.memory.clone().acquire_many_owned(self.kibibytes(bytes));
+        match tokio::time::timeout(PATIENCE, more).await {
+            Ok(Ok(more)) => {
+                place.memory.merge(more);
+                Ok(())
+            }
+            _ => Err(self.engine.overloaded()),
+        }
+    }
+
+    /// What is taken of the memory for so many bytes, but never more than there is.
+    fn kibibytes(&self, bytes: usize) -> u32 {
+        bytes.div_ceil(1024).clamp(1, (self.options.max_memory >> 10).max(1)) as u32
     }
 
     /// Requests that are in work.
@@ -147,10 +171,9 @@ impl App {
     pub async fn ask(self: &Arc<App>, picked: &Picked, rows: &[Row], deadline: Instant) -> Answered<Asked> {
         let started = Instant::now();
         let asked = self.ask_one(&picked.served, rows, deadline).await;
-        let of = Of { model: picked.served.name.clone(), version: picked.served.version };
-        self.count(picked, &of, started, asked.as_ref().map(|a| a.said.len()));
+        self.count(picked, started, asked.as_ref().map(|a| a.said.len()));
         if let (Ok(asked), Some(shadow)) = (&asked, &picked.shadow) {
-            self.compare(shadow, of, rows, &asked.said, deadline);
+            self.compare(&picked.served, shadow, rows, &asked.said, deadline);
         }
         asked
     }
@@ -169,7 +192,7 @@ impl App {
         Ok(served.respond(request.id, requested, &rows, &asked))
     }
 
-    /// Vectors of texts. Also the number of tokens.
+    /// Vectors of texts. Also the number of tokens. A canary that only compares is not asked.
     pub async fn embed(
         self: &Arc<App>,
         picked: &Picked,
@@ -188,26 +211,39 @@ impl App {
             let value = feature.encode(&[&Value::Text(text)], &mut notes).map_err(|e| Fault::bad(e.1))?;
             Ok(Encoded { inputs: vec![value], targets: Vec::new(), notes })
         };
-        let samples = heavy(texts.len(), || texts.into_iter().map(sample).collect::<Answered<Vec<_>>>())?;
+        let large = texts.len() > 8 || texts.iter().map(String::len).sum::<usize>() > LARGE;
+        let all = || texts.into_iter().map(|text| in_time(deadline).and_then(|()| sample(text)));
+        let samples = self.read(large, deadline, || all().collect::<Answered<Vec<_>>>()).await??;
         let tokens = samples.iter().map(Encoded::tokens).sum();
         let span = trace::model(&picked.served.name, picked.served.version, samples.len());
         let said = self.engine.ask(&embedder.lane, samples, Some(deadline)).instrument(span).await;
-        let of = Of { model: picked.served.name.clone(), version: picked.served.version };
-        self.count(picked, &of, started, said.as_ref().map(Vec::len));
+        self.count(picked, started, said.as_ref().map(Vec::len));
         Ok((said?.into_iter().filter_map(|s| s.into_iter().next()).collect(), tokens))
     }
 
     async fn ask_one(&self, served: &Arc<Served>, rows: &[Row], deadline: Instant) -> Answered<Asked> {
-        let encode = || rows.iter().map(|row| encode(&served.ready, row)).collect::<Answered<Vec<_>>>();
-        let samples = heavy(rows.len(), encode)?;
+        let large =
+            rows.len() > 8 || rows.iter().flat_map(|row| row.values()).map(weight).sum::<usize>() > LARGE;
+        let all = || rows.iter().map(|row| in_time(deadline).and_then(|()| encode(&served.ready, row)));
+        let samples = self.read(large, deadline, || all().collect::<Answered<Vec<_>>>()).await??;
         let kept = if served.answers_need_samples() { samples.clone() } else { Vec::new() };
         let span = trace::model(&served.name, served.version, rows.len());
         let said = self.engine.ask(&served.lane, samples, Some(deadline)).instrument(span).await?;
         Ok(Asked { samples: kept, said })
     }
 
-    fn count(&self, picked: &Picked, of: &Of, started: Instant, rows: Result<usize, &Fault>) {
-        let took = started.elapsed();
+    /// Reads a request. Large ones wait for their turn, so that few at once take memory and processor, and others are answered meanwhile.
+    async fn read<T>(&self, large: bool, deadline: Instant, work: impl FnOnce() -> T) -> Answered<T> {
+        if !large {
+            return Ok(work());
+        }
+        let _turn =
+            tokio::time::timeout_at(deadline.into(), self.readers.acquire()).await.map_err(|_| late())?;
+        Ok(aside(work))
+    }
+
+    fn count(&self, picked: &Picked, started: Instant, rows: Result<usize, &Fault>) {
+        let (took, of) = (started.elapsed(), &picked.served.counted.of);
         picked.live.add(took, rows.is_ok());
         match rows {
             Ok(rows) => {
@@ -223,16 +259,15 @@ impl App {
     /// Asks another version the same, after the answer was given, and counts how the two compare. Left out when there is too much to do.
     fn compare(
         self: &Arc<App>,
+        served: &Arc<Served>,
         shadow: &Arc<Served>,
-        of: Of,
         rows: &[Row],
         said: &[Said],
         deadline: Instant,
     ) {
-        if self.shadows.fetch_add(1, Relaxed) >= SHADOWS {
-            self.shadows.fetch_sub(1, Relaxed);
-            return;
-        }
+        let busy = self.engine.waiting() + rows.len() > self.options.queue / 2;
+        let Some(turn) = self.shadows.clone().try_acquire_owned().ok().filter(|_| !busy) else { return };
+        let of = served.counted.of.clone();
         let (app, shadow, rows, said) = (self.clone(), shadow.clone(), rows.to_vec(), said.to_vec());
         tokio::spawn(async move {
             if let Ok(other) = app.ask_one(&shadow, &rows, deadline).await {
@@ -243,7 +278,7 @@ impl App {
                     app.metrics.shadows.get_or_create(&key).inc();
                 }
             }
-            app.shadows.fetch_sub(1, Relaxed);
+            drop(turn);
         });
     }
 
@@ -255,6 +290,12 @@ impl App {
     /// The first look at what is to be served is over.
     pub fn started_up(&self) {
         self.loaded.store(true, Relaxed);
+        self.came_up.notify_one();
+    }
+
+    /// Until the first look is over.
+    pub async fn up(&self) {
+        self.came_up.notified().await;
     }
 
     /// Whether requests are taken: what is to be served has been loaded once, and the server is not about to stop.
@@ -270,8 +311,7 @@ impl App {
     /// The text of the metrics, brought up to date.
     pub fn metrics_text(&self) -> String {
         self.metrics.waiting.set(self.engine.waiting() as i64);
-        let dropped = &self.metrics.dropped;
-        dropped.inc_by(self.engine.dropped().saturating_sub(dropped.get()));
+        self.metrics.dropped.inner().fetch_max(self.engine.dropped(), Relaxed);
         let loaded: usize = self.catalog.table().values().map(|e| e.versions.len()).sum();
         self.metrics.loaded.set(loaded as i64);
         self.metrics.text()
@@ -291,13 +331,48 @@ fn alike(a: &Said, b: &Said) -> &'static str {
     }
 }
 
-/// Work on many rows must not keep other requests of the thread waiting.
-fn heavy<T>(rows: usize, work: impl FnOnce() -> T) -> T {
-    match rows > 8
-        && tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread
-    {
+/// Does what takes long while other requests of the thread go on.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor::MultiThread};
+    match Handle::try_current().is_ok_and(|h| h.runtime_flavor() == MultiThread) {
         true => tokio::task::block_in_place(work),
         false => work(),
+    }
+}
+
+/// The JSON of a body. Errors say where it is wrong.
+pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Answered<T> {
+    let parse = || serde_json::from_slice(body);
+    let parsed = if body.len() > LARGE { aside(parse) } else { parse() };
+    parsed.map_err(|e| Fault::bad(format!("the body is not the JSON that is expected: {e}")))
+}
+
+/// Ends what was begun, also if its client goes away.
+pub async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Answered<T>> + Send + 'static,
+) -> Answered<T> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|_| Err(Fault::internal("something broke; the server's log says more")))
+}
+
+/// The client has waited as long as it would.
+pub fn late() -> Fault {
+    Fault::new(FaultKind::Deadline, "the request's deadline has passed")
+}
+
+fn in_time(deadline: Instant) -> Answered<()> {
+    if deadline > Instant::now() { Ok(()) } else { Err(late()) }
+}
+
+/// About how many bytes are to be read. Few bytes of a picture may be many pixels.
+fn weight(field: &Field) -> usize {
+    match field {
+        Field::Value(Value::Text(text)) => text.len(),
+        Field::Value(Value::List(items)) => items.len() * 16,
+        Field::Value(_) => 8,
+        Field::Pixels(pixels) => pixels.len() / 8,
+        Field::Picture(_) => LARGE + 1,
+        Field::Numbers(numbers) => numbers.len(),
     }
 }
 

@@ -38,6 +38,17 @@ pub struct Entry {
     pub canary: Option<Canary>,
     /// Its traffic.
     pub live: Arc<Live>,
+    /// How many requests without a version it has had.
+    pub asked: Arc<AtomicU64>,
+}
+
+impl Entry {
+    /// Of 100 calls so many are true, spread evenly.
+    fn turn(&self, percent: f64) -> bool {
+        let n = self.asked.fetch_add(1, Relaxed) as f64;
+        let share = percent.clamp(0.0, 100.0) / 100.0;
+        ((n + 1.0) * share).floor() > (n * share).floor()
+    }
 }
 
 /// All models, by name.
@@ -80,7 +91,6 @@ pub struct Picked {
 pub struct Catalog {
     table: ArcSwap<Table>,
     changing: Mutex<()>,
-    asked: AtomicU64,
 }
 
 impl Catalog {
@@ -98,8 +108,17 @@ impl Catalog {
         result
     }
 
-    /// Who answers a request for a model.
+    /// Who answers a request for a model: of those that name no version, some are the canary's.
     pub fn pick(&self, name: &str, wanted: &Wanted) -> Answered<Picked> {
+        self.choose(name, wanted, true)
+    }
+
+    /// A version, to speak about it.
+    pub fn find(&self, name: &str, wanted: &Wanted) -> Answered<Picked> {
+        self.choose(name, wanted, false)
+    }
+
+    fn choose(&self, name: &str, wanted: &Wanted, turn: bool) -> Answered<Picked> {
         let table = self.table.load();
         let entry = table.get(name).ok_or_else(|| {
             let known: Vec<String> = table.keys().cloned().collect();
@@ -116,7 +135,7 @@ impl Catalog {
                 )
             })?,
             Wanted::Default => match entry.canary {
-                Some(canary) if self.turn(canary.percent) => canary.version,
+                Some(canary) if turn && entry.turn(canary.percent) => canary.version,
                 _ => entry.default,
             },
         };
@@ -145,13 +164,6 @@ impl Catalog {
             }
         }
     }
-
-    /// Of 100 calls so many are true, spread evenly.
-    fn turn(&self, percent: f64) -> bool {
-        let n = self.asked.fetch_add(1, Relaxed) as f64;
-        let share = percent.clamp(0.0, 100.0) / 100.0;
-        ((n + 1.0) * share).floor() > (n * share).floor()
-    }
 }
 
 #[cfg(test)]
@@ -160,9 +172,9 @@ mod tests {
 
     #[test]
     fn a_canary_gets_its_share() {
-        let catalog = Catalog::default();
+        let entry = Entry::default();
         for (percent, expected) in [(0.0, 0), (12.5, 125), (50.0, 500), (100.0, 1000)] {
-            assert_eq!((0..1000).filter(|_| catalog.turn(percent)).count(), expected);
+            assert_eq!((0..1000).filter(|_| entry.turn(percent)).count(), expected);
         }
     }
 

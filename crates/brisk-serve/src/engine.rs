@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use brisk_eval::{Asker, Said};
 use brisk_runtime::Device;
 use tokio::sync::oneshot;
 
+use crate::app::late;
 use crate::fault::{Answered, Fault, FaultKind};
 
 /// How requests are put together.
@@ -82,7 +83,6 @@ struct Job {
 struct Queue {
     /// Models with jobs, in no order.
     lanes: Vec<(Arc<Lane>, VecDeque<Job>)>,
-    rows: usize,
     stop: bool,
 }
 
@@ -90,8 +90,9 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     batching: Batching,
-    /// The most rows that wait.
+    /// The most rows of requests in work, and how many they are.
     room: usize,
+    taken: AtomicUsize,
     /// Rows computed, and the nanoseconds that it took.
     done: AtomicU64,
     busy: AtomicU64,
@@ -105,13 +106,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the thread. `room` is the most rows that wait.
+    /// Starts the thread. `room` is the most rows of requests in work.
     pub fn start(batching: Batching, room: usize) -> std::io::Result<Engine> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             batching,
             room,
+            taken: AtomicUsize::new(0),
             done: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -121,9 +123,9 @@ impl Engine {
         Ok(Engine { shared, thread: Some(thread) })
     }
 
-    /// Rows that wait.
+    /// Rows that wait, or are being computed.
     pub fn waiting(&self) -> usize {
-        self.shared.lock().rows
+        self.shared.taken.load(Relaxed)
     }
 
     /// Requests that were dropped before compute: their clients had gone, or their deadlines passed.
@@ -138,7 +140,7 @@ impl Engine {
         Duration::from_nanos(each.saturating_mul(self.waiting() as u64))
     }
 
-    /// What a model says about rows. Rows beyond a batch become several.
+    /// What a model says about rows. Rows beyond a batch become several, of which few wait at a time: so those of others come in between.
     pub async fn ask(
         &self,
         lane: &Arc<Lane>,
@@ -146,45 +148,57 @@ impl Engine {
         deadline: Option<Instant>,
     ) -> Answered<Vec<Said>> {
         let n = rows.len();
-        let replies = self.enqueue(lane, rows, deadline)?;
+        let _taken = self.take(n)?;
         let mut said = Vec::with_capacity(n);
-        for reply in replies {
-            let gone = || Fault::new(FaultKind::Unavailable, "the server is about to stop");
-            said.append(&mut reply.await.map_err(|_| gone())??);
+        let mut pieces = pieces(rows, &self.shared.batching).into_iter();
+        let mut replies = VecDeque::new();
+        loop {
+            // The next one is there when the one before is done.
+            while replies.len() < 2
+                && let Some((rows, tokens)) = pieces.next()
+            {
+                replies.push_back(self.enqueue(lane, rows, tokens, deadline)?);
+            }
+            let Some(reply) = replies.pop_front() else { return Ok(said) };
+            let reply = match deadline {
+                Some(deadline) => {
+                    tokio::time::timeout_at(deadline.into(), reply).await.map_err(|_| late())?
+                }
+                None => reply.await,
+            };
+            said.append(&mut reply.map_err(|_| stopping())??);
         }
-        Ok(said)
+    }
+
+    /// Room for rows, for as long as they are asked about.
+    fn take(&self, rows: usize) -> Answered<Taken<'_>> {
+        let taken = Taken { of: &self.shared.taken, rows };
+        match taken.of.fetch_add(rows, Relaxed) + rows > self.shared.room {
+            true => Err(self.overloaded()),
+            false => Ok(taken),
+        }
     }
 
     fn enqueue(
         &self,
         lane: &Arc<Lane>,
         rows: Vec<Encoded>,
+        tokens: usize,
         deadline: Option<Instant>,
-    ) -> Answered<Vec<oneshot::Receiver<Answered<Vec<Said>>>>> {
-        let (n, arrived) = (rows.len(), Instant::now());
-        let mut replies = Vec::new();
-        let mut jobs = Vec::new();
-        for (rows, tokens) in pieces(rows, &self.shared.batching) {
-            let (reply, receiver) = oneshot::channel();
-            jobs.push(Job { rows, tokens, arrived, deadline, reply });
-            replies.push(receiver);
-        }
+    ) -> Answered<oneshot::Receiver<Answered<Vec<Said>>>> {
+        let (reply, receiver) = oneshot::channel();
+        let job = Job { rows, tokens, arrived: Instant::now(), deadline, reply };
         let mut queue = self.shared.lock();
         if queue.stop {
-            return Err(Fault::new(FaultKind::Unavailable, "the server is about to stop"));
+            return Err(stopping());
         }
-        if queue.rows + n > self.shared.room {
-            drop(queue);
-            return Err(self.overloaded());
-        }
-        queue.rows += n;
         match queue.lanes.iter_mut().find(|l| Arc::ptr_eq(&l.0, lane)) {
-            Some((_, waiting)) => waiting.extend(jobs),
-            None => queue.lanes.push((lane.clone(), jobs.into())),
+            Some((_, waiting)) => waiting.push_back(job),
+            None => queue.lanes.push((lane.clone(), [job].into())),
         }
         drop(queue);
         self.shared.wake.notify_one();
-        Ok(replies)
+        Ok(receiver)
     }
 
     /// Too much to do, and when there may be less.
@@ -204,6 +218,22 @@ impl Drop for Engine {
             let _ = thread.join();
         }
     }
+}
+
+/// Rows that have room.
+struct Taken<'e> {
+    of: &'e AtomicUsize,
+    rows: usize,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.rows, Relaxed);
+    }
+}
+
+fn stopping() -> Fault {
+    Fault::new(FaultKind::Unavailable, "the server is about to stop")
 }
 
 /// The rows of a request in pieces that fit a batch, with the tokens of each.
@@ -266,7 +296,6 @@ impl Shared {
             if queue.lanes[at].1.is_empty() {
                 queue.lanes.swap_remove(at);
             }
-            queue.rows -= jobs.iter().map(|j| j.rows.len()).sum::<usize>();
             return Some((lane, jobs));
         }
     }
@@ -292,26 +321,21 @@ impl Shared {
     /// Nobody waits for these any more.
     fn drop_dead(&self, queue: &mut Queue) {
         let now = Instant::now();
-        let mut rows = 0;
         for (_, jobs) in &mut queue.lanes {
             jobs.retain_mut(|job| {
-                let late = job.deadline.is_some_and(|d| d <= now);
-                let gone = late || job.reply.is_closed();
+                let is_late = job.deadline.is_some_and(|d| d <= now);
+                let gone = is_late || job.reply.is_closed();
                 if gone {
-                    rows += job.rows.len();
                     self.dropped.fetch_add(1, Relaxed);
                 }
-                if late {
-                    let fault =
-                        Fault::new(FaultKind::Deadline, "the request's deadline passed while it waited");
+                if is_late {
                     let (unused, _) = oneshot::channel();
-                    let _ = std::mem::replace(&mut job.reply, unused).send(Err(fault));
+                    let _ = std::mem::replace(&mut job.reply, unused).send(Err(late()));
                 }
                 !gone
             });
         }
         queue.lanes.retain(|l| !l.1.is_empty());
-        queue.rows -= rows;
     }
 }
 

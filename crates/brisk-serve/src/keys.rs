@@ -81,7 +81,8 @@ impl Keys {
         #[cfg(unix)]
         let _lock = {
             let lock = fs::File::open(folder).map_err(named)?;
-            lock.lock().or_else(|e| if e.kind() == ErrorKind::Unsupported { Ok(()) } else { Err(named(e)) })?;
+            lock.lock()
+                .or_else(|e| if e.kind() == ErrorKind::Unsupported { Ok(()) } else { Err(named(e)) })?;
             lock
         };
         let mut all = stored(path).or_else(|e| match e.kind() {
@@ -105,7 +106,8 @@ impl Keys {
                 .map_err(|e| Error::new(e.kind(), format!("{}: its owner: {e}", path.display())))?;
         }
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| Error::new(e.error.kind(), format!("{}: {}", path.display(), e.error)))?;
+        file.persist(path)
+            .map_err(|e| Error::new(e.error.kind(), format!("{}: {}", path.display(), e.error)))?;
         Ok(key)
     }
 

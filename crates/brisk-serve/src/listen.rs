@@ -2,15 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -80,16 +84,18 @@ pub async fn accept(
             continue;
         };
         let _ = stream.set_nodelay(true);
+        unread_ends(&stream, app.options.timeout);
         let (tls, service, app, watcher) = (tls.clone(), service.clone(), app.clone(), graceful.watcher());
+        let stop = stop.clone();
         tokio::spawn(async move {
             app.metrics.connections.inc();
             match tls {
-                None => talk(stream, speaks == Speaks::Grpc, service, &app, watcher).await,
+                None => talk(stream, speaks == Speaks::Grpc, service, &app, watcher, stop).await,
                 Some(tls) => {
                     let hello = tokio::time::timeout(app.options.header_timeout, tls.accept(stream));
                     if let Ok(Ok(stream)) = hello.await {
                         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                        talk(stream, h2 || speaks == Speaks::Grpc, service, &app, watcher).await;
+                        talk(stream, h2 || speaks == Speaks::Grpc, service, &app, watcher, stop).await;
                     }
                 }
             }
@@ -101,34 +107,80 @@ pub async fn accept(
     graceful.shutdown().await;
 }
 
-/// One connection to its end.
+/// A client that does not read its answers loses its connection: they take memory.
+fn unread_ends(stream: &TcpStream, timeout: Duration) {
+    #[cfg(target_os = "linux")]
+    {
+        let ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, ms);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, timeout);
+}
+
+/// A service that notes that it was asked.
+struct Noted {
+    service: TowerToHyperService<Router>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Service<Request<Incoming>> for Noted {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.asked.store(true, Relaxed);
+        self.service.call(request)
+    }
+}
+
+/// One connection to its end. One that asks nothing is over after a while, or as soon as the server stops.
 async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     h2: bool,
     service: Router,
     app: &App,
     watcher: hyper_util::server::graceful::Watcher,
+    mut stop: watch::Receiver<bool>,
 ) {
-    let (io, service) = (TokioIo::new(stream), TowerToHyperService::new(service));
-    // A connection that breaks is its client's business.
-    let _ = match h2 {
-        false => {
-            let mut builder = http1::Builder::new();
-            builder
-                .timer(TokioTimer::new())
-                .header_read_timeout(app.options.header_timeout)
-                .max_buf_size(64 << 10);
-            watcher.watch(builder.serve_connection(io, service)).await
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = Noted { service: TowerToHyperService::new(service), asked: asked.clone() };
+    let silent = async {
+        tokio::select! {
+            () = tokio::time::sleep(app.options.header_timeout) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
         }
-        true => {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .keep_alive_interval(Duration::from_secs(20))
-                .keep_alive_timeout(app.options.header_timeout)
-                .max_concurrent_streams(256)
-                .max_header_list_size(64 << 10);
-            watcher.watch(builder.serve_connection(io, service)).await
+        if asked.load(Relaxed) {
+            std::future::pending::<()>().await;
         }
     };
+    let io = TokioIo::new(stream);
+    // A connection that breaks is its client's business.
+    let talk = async {
+        let _ = match h2 {
+            false => {
+                let mut builder = http1::Builder::new();
+                builder
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(app.options.header_timeout)
+                    .max_buf_size(64 << 10);
+                watcher.watch(builder.serve_connection(io, service)).await
+            }
+            true => {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder
+                    .timer(TokioTimer::new())
+                    .keep_alive_interval(Duration::from_secs(20))
+                    .keep_alive_timeout(app.options.header_timeout)
+                    .max_concurrent_streams(256)
+                    .max_header_list_size(64 << 10);
+                watcher.watch(builder.serve_connection(io, service)).await
+            }
+        };
+    };
+    tokio::select! {
+        () = talk => {}
+        () = silent => {}
+    }
 }

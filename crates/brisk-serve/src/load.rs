@@ -10,7 +10,7 @@ use brisk_runtime::{Cpu, Device};
 use serde_json::Value as Json;
 
 use crate::engine::Lane;
-use crate::metrics::{Metrics, Of};
+use crate::metrics::{Counted, Metrics, Of};
 use crate::model::{Embedder, Served, Signature};
 
 /// The file with stored outputs, beside a published model.
@@ -55,13 +55,13 @@ pub fn load(
         // On a thread of its own, so that requests need not wait for it.
         ready.verify(&Cpu::new(1), &load_tensors(&stored)?)?;
     }
-    let of = Of { model: name.into(), version };
+    let counted = Counted::new(metrics, Of { model: name.into(), version });
     let lane = |ready: &Ready, before: Option<&Arc<Lane>>| {
         let mut asker = Asker::new(device.clone(), ready);
         let shapes = before.map(|lane| lane.asker().shapes()).unwrap_or_default();
         asker.compile(&shapes);
-        let (metrics, of) = (metrics.clone(), of.clone());
-        Lane::new(asker, move |facts| metrics.batch(&of, facts))
+        let counted = counted.clone();
+        Lane::new(asker, move |facts| counted.batch(facts))
     };
     let own = lane(&ready, before.map(|b| &b.lane));
     let embedder = match ready.embedder() {
@@ -89,6 +89,7 @@ pub fn load(
         loaded: SystemTime::now(),
         about: Json::Null,
         report,
+        counted,
     })
 }
 

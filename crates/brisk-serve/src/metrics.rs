@@ -1,7 +1,7 @@
 //! What is counted: for Prometheus, and for the console.
 
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -50,7 +50,7 @@ pub struct Metrics {
     registry: Registry,
     /// Answers by page and status.
     pub answers: Family<Page, Counter>,
-    /// Seconds from the request's head to the answer, by model.
+    /// Seconds from when a request has been read to its answer, by model.
     pub latency: Family<Of, Histogram>,
     /// Rows answered.
     pub rows: Family<Of, Counter>,
@@ -66,7 +66,7 @@ pub struct Metrics {
     pub shadows: Family<Shadow, Counter>,
     /// Versions that are in memory.
     pub loaded: Gauge,
-    /// Rows that wait.
+    /// Rows that wait, or are being computed.
     pub waiting: Gauge,
     /// Requests dropped before compute.
     pub dropped: Counter,
@@ -104,7 +104,7 @@ impl Default for Metrics {
         r.register("answers", "Answers by page or call, and status", metrics.answers.clone());
         r.register("model_rows", "Rows answered", metrics.rows.clone());
         r.register("model_faults", "Requests of a model that came to nothing", metrics.faults.clone());
-        let about = "From the request to its answer";
+        let about = "From when a request has been read to its answer";
         r.register_with_unit("model_latency", about, Unit::Seconds, metrics.latency.clone());
         r.register("batch_rows", "Rows of the batches that were computed", metrics.batch_rows.clone());
         let about = "How long the oldest request of a batch waited";
@@ -121,10 +121,35 @@ impl Default for Metrics {
             metrics.shadows.clone(),
         );
         r.register("versions_loaded", "Versions of models in memory", metrics.loaded.clone());
-        r.register("rows_waiting", "Rows that wait to be computed", metrics.waiting.clone());
+        r.register("rows_waiting", "Rows that wait, or are being computed", metrics.waiting.clone());
         r.register("requests_dropped", "Requests dropped before they were computed", metrics.dropped.clone());
         r.register("connections", "Open connections", metrics.connections.clone());
         Metrics { registry: r, ..metrics }
+    }
+}
+
+/// A version that is counted. When it goes, so do its figures.
+pub struct Counted {
+    metrics: Arc<Metrics>,
+    /// Which.
+    pub of: Of,
+}
+
+impl Counted {
+    /// From now on.
+    pub fn new(metrics: &Arc<Metrics>, of: Of) -> Arc<Counted> {
+        Arc::new(Counted { metrics: metrics.clone(), of })
+    }
+
+    /// A batch was computed.
+    pub fn batch(&self, facts: &BatchFacts) {
+        self.metrics.batch(&self.of, facts);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.forget(&self.of);
     }
 }
 

@@ -46,6 +46,15 @@ pub struct Server {
     grpc: Option<Port>,
 }
 
+/// A task that ends with what holds this.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// A port until it is listened on, and its address.
 type Port = (Option<(TcpListener, Option<TlsAcceptor>)>, SocketAddr);
 
@@ -102,16 +111,19 @@ impl Server {
             ports.spawn(accept(listener, tls, Speaks::Grpc, router, app.clone(), ended));
         }
         let mut stop = std::pin::pin!(stop);
-        let loaded = tokio::select! {
-            loaded = self.load() => loaded,
-            () = &mut stop => return Ok(()),
-        };
-        if loaded.is_ok() {
+        let watching = async {
+            self.load().await?;
+            let watching = AbortOnDrop(tokio::spawn(app.clone().watch()));
+            app.up().await;
             ready(&self);
-            let watching = tokio::spawn(app.clone().watch());
-            stop.await;
-            watching.abort();
-        }
+            std::future::pending::<()>().await;
+            drop(watching);
+            Ok(())
+        };
+        let loaded = tokio::select! {
+            loaded = watching => loaded,
+            () = &mut stop => Ok(()),
+        };
         app.stop();
         let _ = end.send(true);
         let ends = async { while ports.join_next().await.is_some() {} };
@@ -121,6 +133,7 @@ impl Server {
         loaded
     }
 
+    /// An error if there is nothing to serve and nothing to wait for.
     async fn load(&self) -> Result<()> {
         self.app.refresh().await?;
         if let Some(fault) = self.app.nothing_to_serve() {

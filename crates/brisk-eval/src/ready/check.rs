@@ -83,7 +83,8 @@ impl Ready {
 fn samples(features: &Features, tokens: Option<usize>) -> Result<Vec<Encoded>> {
     let mut random = Random(1);
     let sample = |_| {
-        let inputs = features.inputs.values().map(|f| value(f, tokens, &mut random)).collect::<Result<_>>()?;
+        let inputs =
+            features.inputs.values().map(|f| value(f, tokens, &mut random)).collect::<Result<_>>()?;
         Ok(Encoded { inputs, targets: Vec::new(), notes: Notes::default() })
     };
     (0..SAMPLES).map(sample).collect()

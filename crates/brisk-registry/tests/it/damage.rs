@@ -36,7 +36,8 @@ async fn a_damaged_file_is_named() {
         std::fs::write(&path, good).unwrap();
     }
     repository.verify(&version).await.unwrap();
-    let names = std::fs::read_dir(place.at("")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let names =
+        std::fs::read_dir(place.at("")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with('.')).collect::<Vec<_>>(), [""; 0]);
 }
 

@@ -13,6 +13,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use tonic::{Code, Status};
+use tracing::Instrument;
 
 use super::{INFER, METHODS, weight};
 use crate::app::{App, Place};
@@ -20,6 +21,7 @@ use crate::fault::{Answered, Fault, FaultKind};
 use crate::http::Deadline;
 use crate::keys::Scope;
 use crate::metrics::Page;
+use crate::trace;
 
 /// The flag of compression and the length that stand before each message.
 const HEAD: usize = 5;
@@ -33,7 +35,10 @@ pub async fn count(State(app): State<Arc<App>>, request: Request, next: Next) ->
     let method = METHODS.iter().find(|m| m.0 == path).copied();
     let route = method.map_or("other", |m| m.0);
     let response = match method {
-        Some((_, scope)) => caught(guarded(&app, route, scope, request, next)).await,
+        Some((_, scope)) => {
+            let span = trace::request("POST", route, request.headers());
+            caught(guarded(&app, route, scope, request, next)).instrument(span).await
+        }
         None => Err(Fault::new(FaultKind::MethodNotAllowed, "this server has no such method")),
     };
     let response = response.unwrap_or_else(|fault| {
@@ -76,10 +81,11 @@ async fn guarded(
         app.allow(crate::http::key(&parts.headers), scope)?;
     }
     let deadline = Deadline(app.deadline(granted(&parts.headers)?));
-    let message = tokio::time::timeout_at(deadline.0.into(), message(app, body));
+    let message = tokio::time::timeout_at(deadline.0.into(), message(app, body, route == INFER));
     let message =
         message.await.map_err(|_| Fault::new(FaultKind::SlowRequest, "the message did not arrive in time"));
-    let (mut _place, message) = message??;
+    let (place, message) = message??;
+    let mut _place = place;
     if route == INFER {
         // Tensors may take more room than their messages: small numbers, empty texts.
         let weight = message.len() + weight::of(&message[HEAD..]);
@@ -91,38 +97,47 @@ async fn guarded(
         }
         if weight > message.len() + (64 << 10) {
             drop(_place);
-            _place = app.admit(weight).await?;
+            _place = Some(app.admit(weight).await?);
         }
     }
     parts.extensions.insert(deadline);
     Ok(next.run(Request::from_parts(parts, Body::from(message))).await)
 }
 
-/// The one message of a request, with what stands before it. Its place is taken as soon as its length is known.
-async fn message(app: &App, body: Body) -> Answered<(Place, Bytes)> {
+/// The most bytes of a message that asks no model.
+const SMALL: usize = 64 << 10;
+
+/// The one message of a request, with what stands before it. One that asks a model takes a place as soon as its length is known; others are
+/// answered however much there is to do, as those about health must be.
+async fn message(app: &App, body: Body, asks: bool) -> Answered<(Option<Place>, Bytes)> {
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
     let mut place = None;
+    let mut end = None;
     while let Some(chunk) = chunks.next().await {
         bytes.extend_from_slice(&chunk.map_err(|e| Fault::bad(format!("the message broke off: {e}")))?);
-        if place.is_none()
+        if end.is_none()
             && let [_, a, b, c, d, ..] = bytes[..]
         {
-            let (length, most) = (u32::from_be_bytes([a, b, c, d]) as usize, app.options.max_body);
+            let most = if asks { app.options.max_body } else { SMALL.min(app.options.max_body) };
+            let length = u32::from_be_bytes([a, b, c, d]) as usize;
             if length > most {
                 return Err(Fault::new(
                     FaultKind::TooLarge,
                     format!("the message has more than {most} bytes"),
                 ));
             }
-            place = Some((app.admit(length).await?, HEAD + length));
+            end = Some(HEAD + length);
+            if asks {
+                place = Some(app.admit(length).await?);
+            }
         }
-        if place.as_ref().is_some_and(|(_, end)| bytes.len() > *end) {
+        if end.is_some_and(|end| bytes.len() > end) {
             return Err(Fault::bad("expected one message, found more"));
         }
     }
-    match place {
-        Some((place, end)) if end == bytes.len() => Ok((place, bytes.into())),
+    match end {
+        Some(end) if end == bytes.len() => Ok((place, bytes.into())),
         _ => Err(Fault::bad("the message broke off")),
     }
 }

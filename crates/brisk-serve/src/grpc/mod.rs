@@ -187,6 +187,16 @@ mod tests {
         assert_eq!(state(&check("/grpc.health.v1.Health/Check", "").await.unwrap()), 1);
         let fault = check("/grpc.health.v1.Health/Check", "strange").await.unwrap_err();
         assert_eq!(fault.0, Code::NotFound);
+        // However much there is to do.
+        let mut places = Vec::new();
+        while let Ok(place) = app.admit(1).await {
+            places.push(place);
+        }
+        assert_eq!(state(&check("/grpc.health.v1.Health/Check", "").await.unwrap()), 1);
+        let small = framed(&[0; 100_000]);
+        let fault = call(&router, READY, &[], small).await.unwrap_err();
+        assert!(fault.0 == Code::ResourceExhausted && fault.1.contains("65536"), "{}", fault.1);
+        drop(places);
         app.stop();
         assert_eq!(state(&check("/grpc.health.v1.Health/Check", "").await.unwrap()), 2);
         // Says so, and ends.

@@ -12,7 +12,7 @@ use super::inference::model_repository_parameter::ParameterChoice;
 use super::inference::repository_index_response::ModelIndex;
 use super::inference::*;
 use super::tensors;
-use crate::app::App;
+use crate::app::{App, to_the_end};
 use crate::catalog::Wanted;
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::http::Deadline;
@@ -29,7 +29,7 @@ type Answer<T> = Result<Response<T>, Status>;
 impl Service {
     /// The version that a request is about.
     fn served(&self, name: &str, version: &str) -> Answered<Arc<Served>> {
-        Ok(self.0.catalog.pick(name, &Wanted::parse(version))?.served)
+        Ok(self.0.catalog.find(name, &Wanted::parse(version))?.served)
     }
 }
 
@@ -145,7 +145,8 @@ impl GrpcInferenceService for Service {
         let request = request.into_inner();
         let version = request.parameters.get("version").map(version).transpose()?;
         let model_name = model_name(request.model_name, request.repository_name);
-        self.0.load(&model_name, version).await?;
+        let (app, name) = (self.0.clone(), model_name.clone());
+        to_the_end(async move { app.load(&name, version).await }).await?;
         Ok(Response::new(RepositoryModelLoadResponse { model_name, is_loaded: true }))
     }
 
@@ -155,7 +156,8 @@ impl GrpcInferenceService for Service {
     ) -> Answer<RepositoryModelUnloadResponse> {
         let request = request.into_inner();
         let model_name = model_name(request.model_name, request.repository_name);
-        self.0.unload(&model_name).await?;
+        let (app, name) = (self.0.clone(), model_name.clone());
+        to_the_end(async move { app.unload(&name).await }).await?;
         Ok(Response::new(RepositoryModelUnloadResponse { model_name, is_unloaded: true }))
     }
 }

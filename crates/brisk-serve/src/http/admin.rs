@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::Page;
-use super::reply::{Reply, json as reply_json, parse, reply};
-use crate::app::App;
+use super::reply::{Reply, json as reply_json, reply};
+use crate::app::{App, parse, to_the_end};
 use crate::catalog::{Canary, Wanted};
-use crate::fault::Fault;
+use crate::fault::{Answered, Fault};
 use crate::keys::Scope;
 
 pub(crate) fn pages() -> Vec<Page> {
@@ -52,7 +52,7 @@ pub(crate) fn pages() -> Vec<Page> {
             ..page(
                 Method::POST,
                 "/v2/repository/index",
-                "All versions and their state",
+                "Versions in memory, and those that could not be loaded",
                 Some(object()),
                 post(index),
             )
@@ -133,14 +133,17 @@ fn optional<T: Default + serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, 
 async fn load_model(State(app): State<Arc<App>>, Path(of): Of, body: Bytes) -> Reply {
     let done = async {
         let load: Load = optional(&body)?;
-        app.load(word(&of, "model"), load.parameters.version).await?;
+        let model = word(&of, "model").to_string();
+        to_the_end(async move { app.load(&model, load.parameters.version).await }).await?;
         Ok(reply_json(&json!({})))
     };
     reply(done.await)
 }
 
 async fn unload(State(app): State<Arc<App>>, Path(of): Of) -> Reply {
-    reply(app.unload(word(&of, "model")).await.map(|()| reply_json(&json!({}))))
+    let model = word(&of, "model").to_string();
+    let done = to_the_end(async move { app.unload(&model).await }).await;
+    reply(done.map(|()| reply_json(&json!({}))))
 }
 
 #[derive(Deserialize)]
@@ -153,15 +156,20 @@ async fn set_alias(State(app): State<Arc<App>>, Path(of): Of, body: Bytes) -> Re
     let done = async {
         let Version { version } = parse(&body)?;
         let (model, alias) = (word(&of, "model"), word(&of, "alias"));
-        app.set_alias(model, alias, Some(version)).await?;
+        move_alias(app, model, alias, Some(version)).await?;
         Ok(reply_json(&json!({"model": model, "alias": alias, "version": version})))
     };
     reply(done.await)
 }
 
+async fn move_alias(app: Arc<App>, model: &str, alias: &str, version: Option<u64>) -> Answered<()> {
+    let (model, alias) = (model.to_string(), alias.to_string());
+    to_the_end(async move { app.set_alias(&model, &alias, version).await }).await
+}
+
 async fn remove_alias(State(app): State<Arc<App>>, Path(of): Of) -> Reply {
     let (model, alias) = (word(&of, "model"), word(&of, "alias"));
-    let done = app.set_alias(model, alias, None).await;
+    let done = move_alias(app, model, alias, None).await;
     reply(done.map(|()| reply_json(&json!({"model": model, "alias": alias, "version": null}))))
 }
 
@@ -174,8 +182,9 @@ struct Rollback {
 async fn rollback(State(app): State<Arc<App>>, Path(of): Of, body: Bytes) -> Reply {
     let done = async {
         let asked: Rollback = optional(&body)?;
-        let alias = asked.alias.as_deref().unwrap_or(crate::repository::PRODUCTION);
-        let moved = app.rollback(word(&of, "model"), alias).await?;
+        let alias = asked.alias.unwrap_or(crate::repository::PRODUCTION.into());
+        let (model, name) = (word(&of, "model").to_string(), alias.clone());
+        let moved = to_the_end(async move { app.rollback(&model, &name).await }).await?;
         Ok(reply_json(
             &json!({"model": word(&of, "model"), "alias": alias, "from": moved.from, "version": moved.to}),
         ))
@@ -190,18 +199,20 @@ async fn set_canary(State(app): State<Arc<App>>, Path(of): Of, body: Bytes) -> R
             return Err(Fault::bad(format!("percent: expected 0 to 100, found {}", canary.percent)));
         }
         let model = word(&of, "model");
-        app.load(model, Some(canary.version)).await?;
-        app.catalog.pick(model, &Wanted::Version(canary.version))?;
-        app.set_canary(model, Some(canary));
+        let name = model.to_string();
+        to_the_end(async move { app.set_canary(&name, Some(canary)).await }).await?;
         Ok(reply_json(&json!({"model": model, "canary": canary})))
     };
     reply(done.await)
 }
 
 async fn end_canary(State(app): State<Arc<App>>, Path(of): Of) -> Reply {
-    let model = word(&of, "model");
-    reply(app.catalog.pick(model, &Wanted::Default).map(|_| {
-        app.set_canary(model, None);
-        reply_json(&json!({"model": model, "canary": null}))
-    }))
+    let model = word(&of, "model").to_string();
+    let done = async {
+        app.catalog.find(&model, &Wanted::Default)?;
+        let name = model.clone();
+        to_the_end(async move { app.set_canary(&name, None).await }).await?;
+        Ok(reply_json(&json!({"model": model, "canary": null})))
+    };
+    reply(done.await)
 }

@@ -140,7 +140,7 @@ fn loaded(served: &Served) -> u64 {
 }
 
 async fn details(State(app): State<Arc<App>>, Path((model, version)): Path<(String, String)>) -> Reply {
-    reply(app.catalog.pick(&model, &Wanted::parse(&version)).map(|picked| reply_json(&about(&picked.served))))
+    reply(app.catalog.find(&model, &Wanted::parse(&version)).map(|picked| reply_json(&about(&picked.served))))
 }
 
 fn about(served: &Served) -> Json {
@@ -164,7 +164,7 @@ fn about(served: &Served) -> Json {
 }
 
 async fn report(State(app): State<Arc<App>>, Path((model, version)): Path<(String, String)>) -> Reply {
-    reply(app.catalog.pick(&model, &Wanted::parse(&version)).and_then(|picked| match &picked.served.report {
+    reply(app.catalog.find(&model, &Wanted::parse(&version)).and_then(|picked| match &picked.served.report {
         Some(page) => Ok(policy(typed("text/html; charset=utf-8", page.clone()), REPORT)),
         None => Err(Fault::new(FaultKind::NotFound, "no report was published with this version")),
     }))

@@ -21,16 +21,16 @@ use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
-use futures_util::FutureExt;
-use http_body_util::LengthLimitError;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
 use serde_json::Value as Json;
 
-use crate::app::App;
+use crate::app::{App, Place};
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::keys::Scope;
 use crate::metrics::Page as Counted;
 use crate::trace;
-use reply::Reply;
+use reply::{Reply, openai, plain};
 use tracing::Instrument;
 
 /// A page: how it is reached, who may, and what is said about it.
@@ -73,8 +73,10 @@ pub(crate) fn pages() -> Vec<Page> {
 pub fn router(app: &Arc<App>) -> Router {
     let mut router: Router<Arc<App>> = Router::new();
     for page in pages() {
-        let (own, scope) = (app.clone(), page.scope);
-        let guard = from_fn(move |request: Request, next: Next| guard(own.clone(), scope, request, next));
+        let own = app.clone();
+        let say = if page.path.starts_with("/v1/embeddings") { openai } else { plain };
+        let guarded = Guarded { scope: page.scope, say };
+        let guard = from_fn(move |request: Request, next: Next| guard(own.clone(), guarded, request, next));
         router = router.route(page.path, page.handler.layer(guard));
     }
     router
@@ -88,16 +90,24 @@ pub fn router(app: &Arc<App>) -> Router {
         .with_state(app.clone())
 }
 
+/// What the guard knows of a page.
+#[derive(Clone, Copy)]
+struct Guarded {
+    scope: Option<Scope>,
+    /// The shape of its faults.
+    say: fn(&Fault) -> Reply,
+}
+
 /// By when a request must be answered.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline(pub Instant);
 
 /// Keys, room, and the whole body, before a handler sees the request.
-async fn guard(app: Arc<App>, scope: Option<Scope>, request: Request, next: Next) -> Reply {
-    if let Some(scope) = scope
+async fn guard(app: Arc<App>, page: Guarded, request: Request, next: Next) -> Reply {
+    if let Some(scope) = page.scope
         && let Err(fault) = app.allow(key(request.headers()), scope)
     {
-        return fault.into_response();
+        return (page.say)(&fault);
     }
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return caught(next.run(request)).await;
@@ -113,26 +123,63 @@ async fn guard(app: Arc<App>, scope: Option<Scope>, request: Request, next: Next
         if said.is_some_and(|n| n > most) {
             return Err(too_large());
         }
-        let place = app.admit(said.unwrap_or(most)).await?;
-        let granted = granted(&parts.headers)?;
-        let deadline = Deadline(app.deadline(granted));
-        let bytes = axum::body::to_bytes(body, most);
+        let deadline = Deadline(app.deadline(granted(&parts.headers)?));
+        let growth = growth(&parts.headers);
+        let mut place = app.admit(said.unwrap_or(UNSAID) * growth).await?;
+        let bytes = async {
+            let (mut body, mut room) = (body.into_data_stream(), said.unwrap_or(UNSAID));
+            let mut bytes = Vec::with_capacity(room);
+            while let Some(part) = body.next().await {
+                let part = part.map_err(|e| Fault::bad(format!("the body broke off: {e}")))?;
+                let length = bytes.len() + part.len();
+                if length > most {
+                    return Err(too_large());
+                }
+                if length > room {
+                    let more = length.max(2 * room).min(most) - room;
+                    app.grow(&mut place, more * growth).await?;
+                    room += more;
+                }
+                bytes.extend_from_slice(&part);
+            }
+            Ok(bytes)
+        };
         let bytes = tokio::time::timeout_at(deadline.0.into(), bytes)
             .await
-            .map_err(|_| Fault::new(FaultKind::SlowRequest, "the body did not arrive in time"))?;
-        let bytes = bytes.map_err(|e| match std::error::Error::source(&e) {
-            Some(cause) if cause.is::<LengthLimitError>() => too_large(),
-            _ => Fault::bad(format!("the body broke off: {e}")),
-        })?;
+            .map_err(|_| Fault::new(FaultKind::SlowRequest, "the body did not arrive in time"))??;
         Ok((place, deadline, bytes))
     };
-    let (_place, deadline, bytes) = match whole.await {
+    let (place, deadline, bytes) = match whole.await {
         Ok(whole) => whole,
-        Err(fault) => return fault.into_response(),
+        Err(fault) => return (page.say)(&fault),
     };
     let mut request = Request::from_parts(parts, Body::from(bytes));
     request.extensions_mut().insert(deadline);
-    caught(next.run(request)).await
+    let (parts, body) = caught(next.run(request)).await.into_parts();
+    // The place is free when the answer has been written, not when it has been made.
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    Reply::from_parts(parts, Body::from(Bytes::from_owner(Placed { bytes, _place: place })))
+}
+
+/// Bytes of a body whose length is not said, until there are more.
+const UNSAID: usize = 64 << 10;
+
+/// How much more room a body takes once it is read: values of JSON and tokens are larger than their text.
+fn growth(headers: &HeaderMap) -> usize {
+    let content = headers.get(CONTENT_TYPE).map_or(&b""[..], |c| c.as_bytes());
+    if content.starts_with(b"application/octet-stream") || content.starts_with(b"image/") { 2 } else { 8 }
+}
+
+/// The bytes of an answer, with the place of its request.
+struct Placed {
+    bytes: Bytes,
+    _place: Place,
+}
+
+impl AsRef<[u8]> for Placed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// A panic is a fault of ours, not the end of the connection; and what the framework refuses in plain text is said as all else is.

@@ -4,15 +4,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use axum::routing::get;
 use brisk_data::{Feature, Target};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value as Json, json};
 
 use super::console::{OWN, policy};
 use super::reply::{Reply, json as reply_json, typed};
 use super::{Page, pages as all_pages};
 use crate::app::App;
+use crate::keys::Scope;
 use crate::model::Served;
 
 pub(crate) fn pages() -> Vec<Page> {
@@ -34,12 +36,12 @@ pub(crate) fn pages() -> Vec<Page> {
     ]
 }
 
-async fn document(State(app): State<Arc<App>>) -> Reply {
-    reply_json(&openapi(&app))
+async fn document(State(app): State<Arc<App>>, headers: HeaderMap) -> Reply {
+    reply_json(&openapi(&app, &headers))
 }
 
-/// The whole document. The models that are served have pages of their own in it.
-fn openapi(app: &App) -> Json {
+/// The whole document. The models that are served have pages of their own in it, for those who may ask them.
+fn openapi(app: &App, headers: &HeaderMap) -> Json {
     let mut paths: Map<String, Json> = Map::new();
     for page in all_pages() {
         let path = page.shown.unwrap_or(page.path);
@@ -47,18 +49,20 @@ fn openapi(app: &App) -> Json {
         paths.entry(path).or_insert_with(|| json!({}))[method] = operation;
     }
     let table = app.catalog.table();
+    let may = app.allow(super::key(headers), Scope::Infer).is_ok();
     let served = table.values().filter_map(|e| e.versions.get(&e.default));
-    for model in served {
+    for model in served.filter(|_| may) {
         let page = |about: String, schema: Json| {
             json!({
                 "tags": [format!("Model {}", model.name)],
                 "summary": about,
                 "requestBody": {"required": true, "content": {"application/json": {"schema": schema}}},
                 "responses": responses(&("application/json", json!({"type": "object"})), true),
-                "security": [{"bearer": []}, {}],
+                "security": security(Scope::Infer),
             })
         };
-        let name = &model.name;
+        // As it stands in an address; braces would be a parameter.
+        let name = &utf8_percent_encode(&model.name, NON_ALPHANUMERIC).to_string();
         paths.insert(
             format!("/predict/{name}"),
             json!({"post": page(format!("Asks {name}, version {}", model.version), schema_of_row(model))}),
@@ -82,7 +86,10 @@ fn openapi(app: &App) -> Json {
                 "required": ["error"],
                 "properties": {"error": {"description": "What is wrong, and what to do"}},
             }},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
         },
     })
 }
@@ -108,8 +115,8 @@ fn operation(page: &Page, path: &str) -> Json {
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
-    if page.scope.is_some() {
-        operation["security"] = json!([{"bearer": []}, {}]);
+    if let Some(scope) = page.scope {
+        operation["security"] = security(scope);
     }
     if !page.takes.is_empty() {
         let content: Map<String, Json> = page
@@ -117,10 +124,20 @@ fn operation(page: &Page, path: &str) -> Json {
             .iter()
             .map(|(content, schema)| (content.to_string(), json!({ "schema": schema })))
             .collect();
-        let required = page.takes.iter().all(|(_, schema)| schema.get("required").is_some());
+        // Where nothing is required of an object, there need not be one.
+        let required = page.takes.iter().any(|(_, s)| s["type"] != "object" || s.get("required").is_some());
         operation["requestBody"] = json!({ "content": content, "required": required });
     }
     operation
+}
+
+/// Changes need a key; asking does where there are keys.
+fn security(scope: Scope) -> Json {
+    let mut ways = vec![json!({"bearer": []}), json!({"key": []})];
+    if scope == Scope::Infer {
+        ways.push(json!({}));
+    }
+    ways.into()
 }
 
 fn responses((content, schema): &(&'static str, Json), guarded: bool) -> Json {
@@ -239,8 +256,8 @@ pub fn gives(model: &Served) -> Vec<String> {
 const ICON: &str = r##"<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' height='32' rx='8' fill='%230067a3'/%3E%3Cpath d='M18 4 7 18h7l-1 10 12-15h-8z' fill='%23fff'/%3E%3C/svg%3E">"##;
 const STYLE: &str = include_str!("../../console/console.css");
 
-async fn docs(State(app): State<Arc<App>>) -> Reply {
-    policy(typed("text/html; charset=utf-8", docs_page(&openapi(&app))), OWN)
+async fn docs(State(app): State<Arc<App>>, headers: HeaderMap) -> Reply {
+    policy(typed("text/html; charset=utf-8", docs_page(&openapi(&app, &headers))), OWN)
 }
 
 fn docs_page(document: &Json) -> String {

@@ -57,14 +57,13 @@ fn with(fault: &Fault, body: &serde_json::Value) -> Reply {
     response
 }
 
-impl IntoResponse for Fault {
-    fn into_response(self) -> Reply {
-        with(&self, &json!({ "error": self.message }))
-    }
+/// A fault in the shape of all other pages.
+pub fn plain(fault: &Fault) -> Reply {
+    with(fault, &json!({ "error": fault.message }))
 }
 
-/// Reads a body of JSON. Errors say where it is wrong.
-pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Answered<T> {
-    serde_json::from_slice(body)
-        .map_err(|e| Fault::bad(format!("the body is not the JSON that is expected: {e}")))
+impl IntoResponse for Fault {
+    fn into_response(self) -> Reply {
+        plain(&self)
+    }
 }

@@ -11,9 +11,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
-use super::reply::{Reply, json as reply_json, parse, reply};
+use super::reply::{Reply, json as reply_json, reply};
 use super::{Deadline, Page};
-use crate::app::App;
+use crate::app::{App, parse};
 use crate::catalog::Wanted;
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::keys::Scope;
@@ -57,7 +57,7 @@ fn schema() -> Json {
 }
 
 async fn status(State(app): State<Arc<App>>, Path(model): Path<String>) -> Reply {
-    reply(app.catalog.pick(&model, &Wanted::Default).map(|_| {
+    reply(app.catalog.find(&model, &Wanted::Default).map(|_| {
         let table = app.catalog.table();
         let versions = table.get(&model).map(|e| e.versions.keys().rev().copied().collect::<Vec<_>>());
         let state = |v: u64| {

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
-use super::reply::{Reply, json as reply_json, parse, reply, typed};
+use super::reply::{Reply, json as reply_json, reply, typed};
 use super::{Deadline, Page};
-use crate::app::App;
+use crate::app::{App, parse};
 use crate::catalog::Wanted;
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::keys::Scope;
@@ -55,7 +55,7 @@ pub(crate) fn pages() -> Vec<Page> {
         Page { scope: None, ..page("/v2/health/live", "Whether the process lives", object(), get(live)) },
         Page {
             scope: None,
-            ..page("/v2/health/ready", "Whether all models are ready", object(), get(ready))
+            ..page("/v2/health/ready", "Whether what is to be served has been loaded", object(), get(ready))
         },
         page("/v2", "Name, version and extensions of the server", object(), get(server)),
         page("/v2/models/{model}", "Versions, inputs and outputs of a model", object(), get(model)),
@@ -142,7 +142,7 @@ fn named(of: &Map<String, Json>) -> (&str, Wanted) {
 
 async fn model(State(app): State<Arc<App>>, Path(of): Of) -> Reply {
     let (name, wanted) = named(&of);
-    reply(app.catalog.pick(name, &wanted).map(|picked| reply_json(&metadata(&app, &picked.served))))
+    reply(app.catalog.find(name, &wanted).map(|picked| reply_json(&metadata(&app, &picked.served))))
 }
 
 fn metadata(app: &App, served: &Served) -> Json {
@@ -159,7 +159,7 @@ fn metadata(app: &App, served: &Served) -> Json {
 
 async fn model_ready(State(app): State<Arc<App>>, Path(of): Of) -> Reply {
     let (name, wanted) = named(&of);
-    reply(app.catalog.pick(name, &wanted).and_then(|picked| match app.is_stopping() {
+    reply(app.catalog.find(name, &wanted).and_then(|picked| match app.is_stopping() {
         false => Ok(reply_json(&json!({"name": picked.served.name, "ready": true}))),
         true => Err(Fault::new(FaultKind::Unavailable, "the server is about to stop")),
     }))
@@ -167,7 +167,7 @@ async fn model_ready(State(app): State<Arc<App>>, Path(of): Of) -> Reply {
 
 async fn stats(State(app): State<Arc<App>>, Path(of): Of) -> Reply {
     let (name, wanted) = named(&of);
-    reply(app.catalog.pick(name, &wanted).map(|picked| reply_json(&picked.live.traffic())))
+    reply(app.catalog.find(name, &wanted).map(|picked| reply_json(&picked.live.traffic())))
 }
 
 #[derive(Deserialize)]

@@ -55,18 +55,22 @@ impl Served {
             let all = ports.iter().map(|p| Requested { name: p.name.clone(), classification: 0, binary });
             return Ok(all.enumerate().collect());
         }
-        let find = |r: Requested| {
+        let mut seen = vec![false; ports.len()];
+        let mut find = |r: Requested| {
             let place = ports.iter().position(|p| p.name == r.name).ok_or_else(|| {
                 let known: Vec<_> = ports.iter().map(|p| p.name.as_str()).collect();
                 Fault::bad(format!("there is no output `{}`; the model gives {}", r.name, known.join(", ")))
             })?;
+            if std::mem::replace(&mut seen[place], true) {
+                return Err(Fault::bad(format!("output `{}` is asked for twice", r.name)));
+            }
             let classes = self.ready.model.outputs[place].loss.is_classification();
             match r.classification > 0 && (!classes || ports[place].datatype != "FP32") {
                 true => Err(Fault::bad(format!("output `{}`: it has no classes to ask for", r.name))),
                 false => Ok((place, r)),
             }
         };
-        asked.into_iter().map(find).collect()
+        asked.into_iter().map(&mut find).collect()
     }
 
     /// What the model has said about rows, as tensors.
@@ -95,8 +99,8 @@ impl Served {
         let output = &self.ready.model.outputs[place];
         let values = said.iter().filter_map(|s| s.get(place));
         let n = said.len() as i64;
-        let labels = self.labels(&output.name).unwrap_or_default();
         if requested.classification > 0 {
+            let labels = self.labels(&output.name).unwrap_or_default();
             let numbers: IndexMap<&str, usize> =
                 labels.iter().enumerate().map(|(i, l)| (l.as_str(), i)).collect();
             let one = |row: &Vec<f32>| {

@@ -21,6 +21,10 @@ pub use tensor::{Elements, Tensor, Typed};
 
 use crate::engine::Lane;
 use crate::fault::{Answered, Fault, FaultKind};
+use crate::metrics::Counted;
+
+/// The most pixels of a picture: decoded, they take three bytes each, or more.
+const PIXELS: usize = 32 << 20;
 
 /// A version of a model that is being served.
 pub struct Served {
@@ -42,6 +46,8 @@ pub struct Served {
     pub about: serde_json::Value,
     /// The report of its run, in HTML.
     pub report: Option<String>,
+    /// What is counted of it, until nobody asks it any more.
+    pub counted: Arc<Counted>,
 }
 
 /// The part of a model that makes vectors of texts.
@@ -94,6 +100,17 @@ pub fn encode(ready: &Ready, row: &Row) -> Answered<Encoded> {
     let mut encoded = Encoded { inputs: Vec::new(), targets: Vec::new(), notes: Notes::default() };
     for feature in ready.features.inputs.values() {
         let value = feature_value(feature, row, &mut encoded.notes)?;
+        let finite = match &value {
+            EncodedValue::Number(x) => x.is_finite(),
+            EncodedValue::Vector(all) => all.iter().all(|x| x.is_finite()),
+            _ => true,
+        };
+        if !finite {
+            let name = feature.columns().join(", ");
+            return Err(Fault::bad(format!(
+                "input `{name}`: expected numbers that f32 can hold, found others"
+            )));
+        }
         encoded.inputs.push(value);
     }
     Ok(encoded)
@@ -111,6 +128,13 @@ fn feature_value(feature: &Feature, row: &Row, notes: &mut Notes) -> Answered<En
             false => Err(bad(first, format!("expected the pixels of {}, found {}", f.image, pixels.len()))),
         },
         (Feature::Image(f), Some(Field::Picture(bytes))) => {
+            let size = brisk_data::image_size(bytes, first).map_err(|e| bad(first, e.to_string()))?;
+            if size.height * size.width > PIXELS {
+                let message = format!(
+                    "input `{first}`: the picture is {size}, more than {PIXELS} pixels; make it smaller"
+                );
+                return Err(Fault::new(FaultKind::TooLarge, message));
+            }
             let picture = brisk_data::decode_image(bytes, first).and_then(|p| p.convert(f.image));
             Ok(EncodedValue::Image(picture.map_err(|e| bad(first, e.to_string()))?.into_pixels()))
         }

@@ -8,7 +8,6 @@ use super::{From, Listed, PRODUCTION, Refusal, fault};
 use crate::app::App;
 use crate::catalog::Entry;
 use crate::fault::Answered;
-use crate::metrics::Of;
 use crate::model::Served;
 
 /// The longest time until a version is tried again whose store did not answer.
@@ -31,17 +30,26 @@ impl App {
         let listed = self.listed().await?;
         let (pinned, unloaded) = {
             let mut wishes = self.source.wishes();
-            wishes
-                .refused
-                .retain(|(name, version), _| listed.get(name).is_some_and(|l| l.versions.contains(version)));
+            let has = |l: &Result<Listed, String>, v| l.as_ref().map_or(true, |l| l.versions.contains(&v));
+            wishes.refused.retain(|(name, version), _| listed.get(name).is_some_and(|l| has(l, *version)));
+            wishes.unread.retain(|name, _| listed.get(name).is_some_and(|l| l.is_err()));
             (wishes.pinned.clone(), wishes.unloaded.clone())
         };
         for (name, model) in listed.iter().filter(|(name, _)| !unloaded.contains(*name)) {
+            let model = match model {
+                Ok(model) => model,
+                Err(reason) => {
+                    self.leave(name, reason);
+                    continue;
+                }
+            };
             let table = self.catalog.table();
             let before = table.get(name);
             let loaded = before.map(|e| e.versions.clone()).unwrap_or_default();
             let look = Look { name, model, before, loaded };
-            self.look(look, pinned.get(name).unwrap_or(&BTreeSet::new())).await?;
+            if let Err(fault) = self.look(look, pinned.get(name).unwrap_or(&BTreeSet::new())).await {
+                self.leave(name, &fault.message);
+            }
         }
         let table = self.catalog.table();
         let gone = table.keys().filter(|n| !listed.contains_key(*n) || unloaded.contains(*n));
@@ -53,11 +61,19 @@ impl App {
             .wishes()
             .refused
             .iter()
-            .any(|((name, _), refusal)| refusal.is_open(self.options.watch) && !table.contains_key(name));
+            .any(|((name, _), refusal)| self.tries_again(refusal) && !table.contains_key(name));
         if !waits {
             self.started_up();
         }
         Ok(())
+    }
+
+    /// Leaves a model as it is, because what the repository says of it cannot be read.
+    fn leave(&self, name: &str, reason: &str) {
+        let before = self.source.wishes().unread.insert(name.into(), reason.into());
+        if before.as_deref() != Some(reason) {
+            tracing::error!(model = name, reason, "cannot be read; what is served of it stays");
+        }
     }
 
     async fn look(self: &Arc<App>, mut look: Look<'_>, pinned: &BTreeSet<u64>) -> Answered<()> {
@@ -129,7 +145,7 @@ impl App {
             return true;
         }
         let key = (look.name.to_string(), version);
-        let before = self.source.wishes().refused.get(&key).map(|r| (r.tries, r.is_open(self.options.watch), r.again));
+        let before = self.source.wishes().refused.get(&key).map(|r| (r.tries, self.tries_again(r), r.again));
         let may = before.is_none_or(|(_, open, again)| open && again <= Instant::now());
         if !may || !look.model.versions.contains(&version) {
             return false;
@@ -162,7 +178,6 @@ impl App {
     fn gone(self: &Arc<App>, name: &str, versions: Vec<u64>) {
         for &version in &versions {
             tracing::info!(model = name, version, "unloaded");
-            self.metrics.forget(&Of { model: name.into(), version });
         }
         if !versions.is_empty() {
             self.give_back();

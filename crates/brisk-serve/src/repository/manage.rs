@@ -21,8 +21,10 @@ impl App {
     /// The same; whether the version stays in memory for this reason alone.
     async fn try_load(self: &Arc<App>, name: &str, version: Option<u64>) -> Answered<bool> {
         let listed = self.listed().await?;
-        let Some(model) = listed.get(name) else {
-            return Err(unknown_model(name, &listed.keys().cloned().collect::<Vec<_>>()));
+        let model = match listed.get(name) {
+            Some(Ok(model)) => model,
+            Some(Err(reason)) => return Err(Fault::new(FaultKind::Conflict, reason)),
+            None => return Err(unknown_model(name, &listed.keys().cloned().collect::<Vec<_>>())),
         };
         if let Some(version) = version.filter(|v| !model.versions.contains(v)) {
             let known: Vec<_> = model.versions.iter().map(u64::to_string).collect();
@@ -58,7 +60,8 @@ impl App {
     /// Why a version of a model, or any of them, could not be loaded.
     fn reasons(&self, name: &str, version: Option<u64>) -> Option<String> {
         let wishes = self.source.wishes();
-        let refused = wishes.refused.iter().filter(|((n, v), _)| n == name && version.is_none_or(|w| w == *v));
+        let refused =
+            wishes.refused.iter().filter(|((n, v), _)| n == name && version.is_none_or(|w| w == *v));
         let reasons: Vec<String> =
             refused.map(|((_, v), refusal)| format!("version {v}: {}", refusal.trouble.reason)).collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
@@ -113,13 +116,21 @@ impl App {
         }
     }
 
-    /// Sets or ends the canary of a model.
-    pub fn set_canary(&self, name: &str, canary: Option<Canary>) {
+    /// Gives a share of a model's requests to another version, which is loaded for that, or ends it.
+    pub async fn set_canary(self: &Arc<App>, name: &str, canary: Option<Canary>) -> Answered<()> {
+        let pinned = match canary {
+            Some(canary) => self.try_load(name, Some(canary.version)).await?,
+            None => false,
+        };
         self.catalog.change(|table| {
             if let Some(entry) = table.get_mut(name) {
                 entry.canary = canary;
             }
         });
+        if let (true, Some(canary)) = (pinned, canary) {
+            self.unpin(name, canary.version);
+        }
+        self.refresh().await
     }
 
     /// Versions that could not be loaded.
@@ -127,13 +138,15 @@ impl App {
         let wishes = self.source.wishes();
         let one = |((model, version), refusal): (&(String, u64), &super::Refusal)| {
             let mut reason = refusal.trouble.reason.clone();
-            if refusal.is_open(self.options.watch) {
+            if self.tries_again(refusal) {
                 let seconds = refusal.again.saturating_duration_since(Instant::now()).as_secs();
                 reason = format!("{reason} (tried again in {seconds} s)");
             }
             json!({"model": model, "version": version, "reason": reason})
         };
-        wishes.refused.iter().map(one).collect()
+        let unread = wishes.unread.iter();
+        let unread = unread.map(|(model, reason)| json!({"model": model, "version": null, "reason": reason}));
+        wishes.refused.iter().map(one).chain(unread).collect()
     }
 
     /// An error if the one model that the server was told to serve is not in its repository.
@@ -150,10 +163,11 @@ impl App {
     /// Why nothing of what is to be served can be loaded, if that is so.
     pub fn nothing_to_serve(&self) -> Option<Fault> {
         let wishes = self.source.wishes();
-        let ((name, version), refusal) = wishes.refused.first_key_value()?;
+        let refusal = wishes.refused.values().next()?;
+        let waits = wishes.refused.values().any(|r| self.tries_again(r));
         let kind = if refusal.trouble.passing { FaultKind::Unavailable } else { FaultKind::Internal };
-        let fault = Fault::new(kind, format!("{name} version {version}: {}", refusal.trouble.reason));
-        self.catalog.table().is_empty().then_some(fault)
+        let fault = Fault::new(kind, refusal.trouble.reason.clone());
+        (!waits && self.catalog.table().is_empty()).then_some(fault)
     }
 
     /// All versions and their state, as KServe lists them.
@@ -166,7 +180,7 @@ impl App {
         };
         let mut all: Vec<Json> = table.iter().flat_map(of).collect();
         all.extend(self.refused().into_iter().map(|r| {
-            let version = r["version"].to_string();
+            let version = r["version"].as_u64().map_or(String::new(), |v| v.to_string());
             json!({"name": r["model"], "version": version, "state": "UNAVAILABLE", "reason": r["reason"]})
         }));
         all.extend(

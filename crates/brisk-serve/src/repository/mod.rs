@@ -6,7 +6,7 @@ mod manage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use brisk_registry::Repository;
 use serde_json::{Value as Json, json};
@@ -42,6 +42,8 @@ struct Wishes {
     unloaded: BTreeSet<String>,
     /// Versions that could not be loaded.
     refused: BTreeMap<(String, u64), Refusal>,
+    /// Models that could not be read, and why.
+    unread: BTreeMap<String, String>,
 }
 
 /// Why a version could not be loaded.
@@ -82,13 +84,6 @@ struct Refusal {
     tries: u32,
     /// Before then it is not tried again.
     again: Instant,
-}
-
-impl Refusal {
-    /// Whether the server tries again by itself.
-    fn is_open(&self, watch: Duration) -> bool {
-        self.trouble.passing && !watch.is_zero()
-    }
 }
 
 impl Source {
@@ -153,21 +148,40 @@ struct Listed {
 }
 
 impl App {
-    async fn listed(&self) -> Answered<BTreeMap<String, Listed>> {
+    /// Whether a version is tried again without being asked for.
+    fn tries_again(&self, refusal: &Refusal) -> bool {
+        let watches = !self.options.watch.is_zero() && matches!(self.source.from, From::Repository { .. });
+        refusal.trouble.passing && watches
+    }
+
+    /// What there is. A model that cannot be read is in it with the reason.
+    async fn listed(&self) -> Answered<BTreeMap<String, Result<Listed, String>>> {
         match &self.source.from {
             From::Folder { name, .. } => {
                 let name = self.options.name.as_ref().unwrap_or(name);
                 let one = Listed { versions: [1].into(), aliases: BTreeMap::new() };
-                Ok([(name.clone(), one)].into())
+                Ok([(name.clone(), Ok(one))].into())
             }
             From::Repository { repository, .. } => {
-                let models = repository.models().await.map_err(fault)?;
-                let wanted = |m: &brisk_registry::ModelEntry| self.options.name.as_ref().is_none_or(|n| *n == m.name);
-                let listed = |m: brisk_registry::ModelEntry| {
-                    let versions = m.versions.into_iter().collect();
-                    (m.name, Listed { versions, aliases: m.aliases.into_iter().collect() })
+                let models = repository.each_model().await.map_err(fault)?;
+                // A folder that is not mounted any more looks like an empty one.
+                let gone = models.is_empty()
+                    && !self.catalog.table().is_empty()
+                    && !repository.is_marked().await.map_err(fault)?;
+                if gone {
+                    let message =
+                        format!("{}: the repository is gone; mount or restore it", repository.location());
+                    return Err(Fault::new(FaultKind::Unavailable, message));
+                }
+                let wanted = |(name, _): &(String, _)| self.options.name.as_ref().is_none_or(|n| n == name);
+                let listed = |m: brisk_registry::ModelEntry| Listed {
+                    versions: m.versions.into_iter().collect(),
+                    aliases: m.aliases.into_iter().collect(),
                 };
-                Ok(models.into_iter().filter(wanted).map(listed).collect())
+                let one = |(name, entry): (String, brisk_registry::Result<_>)| {
+                    (name, entry.map(listed).map_err(|e| e.to_string()))
+                };
+                Ok(models.into_iter().filter(wanted).map(one).collect())
             }
         }
     }
@@ -189,7 +203,9 @@ impl App {
                 let there = move || {
                     handle.block_on(async {
                         match (own.local_path(&wanted), into) {
-                            (Some(path), _) => own.verify(&wanted).await.map(|()| path).map_err(Trouble::from),
+                            (Some(path), _) => {
+                                own.verify(&wanted).await.map(|()| path).map_err(Trouble::from)
+                            }
                             (None, Some(into)) => {
                                 own.fetch(&wanted, &into).await.map(|()| into).map_err(Trouble::from)
                             }

@@ -151,3 +151,30 @@ fn clients_that_go_away_or_talk_nonsense_harm_nobody() {
     }
     assert_eq!(server.post("/v2/models/pets/infer", &pictures(1)).status, 200);
 }
+
+#[test]
+fn an_output_is_asked_for_once_and_a_picture_has_so_many_pixels() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(&picture_model(dir.path(), 1), Default::default());
+    let mut body = pictures(1);
+    let outputs = server.get("/v2/models/pets")["outputs"].clone();
+    let name = json!({"name": outputs[0]["name"]});
+    body["outputs"] = json!([name, name]);
+    let refused = server.post("/v2/models/pets/infer", &body);
+    assert!(refused.status == 400 && refused.error().contains("twice"), "{}", refused.text());
+    // A picture of 8000 x 8000 in few bytes: its head says so.
+    let chunk = |kind: &[u8], data: &[u8]| {
+        let mut crc = !0u32;
+        for byte in kind.iter().chain(data) {
+            crc = (0..8)
+                .fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xedb8_8320 } else { c >> 1 });
+        }
+        [&(data.len() as u32).to_be_bytes()[..], kind, data, &(!crc).to_be_bytes()].concat()
+    };
+    let side = 8_000u32.to_be_bytes();
+    let head = [&side[..], &side, &[8, 2, 0, 0, 0]].concat();
+    let bomb =
+        [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &head), chunk(b"IDAT", &[]), chunk(b"IEND", &[])];
+    let refused = server.ask("POST", "/predict", &[("Content-Type", "image/png")], &bomb.concat());
+    assert!(refused.status == 413 && refused.error().contains("make it smaller"), "{}", refused.text());
+}

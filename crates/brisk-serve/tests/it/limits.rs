@@ -75,7 +75,7 @@ fn slow_clients_lose_their_connection() {
 }
 
 #[test]
-fn when_there_is_too_much_to_do_it_says_so_at_once() {
+fn when_there_is_too_much_to_do_it_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let server = serve(&picture_model(dir.path(), 1), Options { queue: 2, ..Options::default() });
     // Two requests whose bodies have not come hold the two places.
@@ -83,9 +83,7 @@ fn when_there_is_too_much_to_do_it_says_so_at_once() {
         "POST /v2/models/pets/infer HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 500\r\n\r\n{";
     let mut holding: Vec<_> = (0..2).map(|_| server.connect()).collect();
     holding.iter_mut().for_each(|s| s.write_all(head.as_bytes()).unwrap());
-    while server.get("/console/state")["server"]["in_work"] != 2 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    eventually("two requests", || server.get("/console/state")["server"]["in_work"] == 2);
     let refused = server.post("/v2/models/pets/infer", &pictures(1));
     assert_eq!(refused.status, 429, "{}", refused.text());
     assert!(refused.headers.contains("retry-after: 1\r\n"), "{}", refused.headers);
@@ -116,4 +114,26 @@ fn a_deadline_that_has_passed_is_said() {
     let mut request = pictures(1);
     request["parameters"] = json!({"timeout": 5_000_000});
     assert_eq!(server.post("/v2/models/pets/infer", &request).status, 200);
+}
+
+#[test]
+fn a_connection_that_asks_nothing_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let header_timeout = Duration::from_millis(300);
+    let options = Options { grpc_port: Some(0), header_timeout, ..Options::default() };
+    let mut server = serve(&picture_model(dir.path(), 1), options);
+    let grpc = server.grpc.unwrap();
+    let connect = || {
+        let stream = std::net::TcpStream::connect(grpc).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    };
+    for sent in [&b""[..], b"PRI * HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut stream = connect();
+        stream.write_all(sent).unwrap();
+        Answer::read(&mut stream);
+    }
+    // Nor does one keep a server from stopping.
+    let _silent = connect();
+    server.stop();
 }

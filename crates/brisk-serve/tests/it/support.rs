@@ -1,6 +1,6 @@
 //! Small models, servers in this process, and a client that can do what no library would.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -66,6 +66,7 @@ train: {{epochs: 1, batch_size: 8}}
 /// A server in this process.
 pub struct Running {
     pub http: SocketAddr,
+    pub grpc: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -74,17 +75,18 @@ pub struct Running {
 pub fn serve(what: &Path, options: Options) -> Running {
     let (location, options) = (what.display().to_string(), Options { port: 0, threads: 2, ..options });
     let (stop, stopped) = oneshot::channel();
-    let (send, http) = std::sync::mpsc::channel();
+    let (send, bound) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let server = Server::bind(options, Source::open(&location).await.unwrap()).await.unwrap();
-            let ready = |server: &Server| send.send(server.http()).unwrap();
+            let ready = |server: &Server| send.send((server.http(), server.grpc())).unwrap();
             server.run(ready, async { drop(stopped.await) }).await.unwrap();
         });
     });
-    Running { http: http.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
+    let (http, grpc) = bound.recv().unwrap();
+    Running { http, grpc, stop: Some(stop), thread: Some(thread) }
 }
 
 impl Running {
@@ -139,6 +141,15 @@ impl Drop for Running {
     }
 }
 
+/// Waits for something that must come, however slow the machine is.
+pub fn eventually(what: &str, mut there: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !there() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never came: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
@@ -151,7 +162,12 @@ impl Answer {
     /// Reads to the end of the connection.
     pub fn read(stream: &mut TcpStream) -> Answer {
         let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes);
+        match stream.read_to_end(&mut bytes) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock || e.kind() == ErrorKind::TimedOut => {
+                panic!("the server neither answers nor hangs up")
+            }
+            _ => {} // some connections break
+        }
         let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |i| i + 4);
         let headers = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
         let status = headers.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
