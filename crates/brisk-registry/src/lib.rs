@@ -57,7 +57,7 @@ pub use alias::Moved;
 pub use error::{Error, Result};
 pub use listing::ModelEntry;
 pub use name::{check_alias, check_name};
-pub use open::is_repository;
+pub use open::{is_free, is_repository};
 pub use publish::Publication;
 pub use record::{AliasEntry, FileRecord, Version};
 pub use repository::Repository;

@@ -42,7 +42,7 @@ impl Repository {
         if !folder.is_dir() {
             return fault("this is a file; expected the folder of a repository");
         }
-        if !is_repository(&folder) {
+        if !is_repository(&folder) && !is_free(&folder) {
             return fault(
                 "this folder is no repository: it has no brisk-repository.json; `brisk publish` makes one",
             );
@@ -91,6 +91,19 @@ pub fn is_repository(folder: &Path) -> bool {
         || entries(folder).filter(|e| sound(&e.file_name())).any(|model| {
             entries(&model.path()).any(|v| is_number(&v.file_name()) && v.path().join(VERSION).is_file())
         })
+}
+
+/// Whether a folder is empty, so that a repository can be made of it.
+///
+/// ```
+/// let dir = tempfile::tempdir()?;
+/// assert!(brisk_registry::is_free(dir.path()));
+/// std::fs::write(dir.path().join("notes.txt"), "")?;
+/// assert!(!brisk_registry::is_free(dir.path()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn is_free(folder: &Path) -> bool {
+    stranger(folder).is_ok_and(|found| found.is_none())
 }
 
 /// The folder that a location means, if it means one.

@@ -21,7 +21,7 @@ impl App {
             tokio::time::sleep(LATER).await;
             app.giving_back.store(false, Relaxed);
             let device = app.device.clone();
-            let _ = tokio::task::spawn_blocking(move || {
+            tokio::task::spawn_blocking(move || {
                 device.trim();
                 trim();
             });

@@ -90,7 +90,10 @@ impl Source {
     /// A run, a model folder, or a repository: a folder, or `s3://bucket/prefix`.
     pub async fn open(location: &str) -> Result<Source, Error> {
         let path = Path::new(location);
-        let from = match location.contains("://") || brisk_registry::is_repository(path) {
+        let from = match location.contains("://")
+            || brisk_registry::is_repository(path)
+            || brisk_registry::is_free(path)
+        {
             true => {
                 let folder = std::env::temp_dir();
                 let cannot = |e| {

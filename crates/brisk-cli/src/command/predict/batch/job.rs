@@ -11,8 +11,10 @@ use serde_json::{Map, Value as Json, json};
 use super::super::Predict;
 
 /// The parts of a job, and what is said if one is another.
-const PARTS: [(&str, &str); 4] = [
+const PARTS: [(&str, &str); 5] = [
     ("input", "the input has changed"),
+    // A file may have been changed and look as before.
+    ("rows", "the input has changed"),
     ("model", "the model has changed"),
     ("options", "the options have changed"),
     ("brisk", "Brisk itself has changed"),

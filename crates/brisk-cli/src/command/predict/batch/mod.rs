@@ -41,7 +41,7 @@ pub fn run(args: &Predict, input: &Path, output: &Path) -> Result<ExitCode> {
     let format = format_of(output)?;
     let finals = finals(args, input, output)?;
     // Before anything is read: what changes later is noticed.
-    let job = job::describe(args, input)?;
+    let mut job = job::describe(args, input)?;
     let ready = match args.embed {
         true => Ready::open(&args.run)?.embedder()?,
         false => Ready::open(&args.run)?,
@@ -50,6 +50,7 @@ pub fn run(args: &Predict, input: &Path, output: &Path) -> Result<ExitCode> {
         refuse_vectors(args, &ready)?;
     }
     let rows = open_tables(&TableSpec::at(input))?.train;
+    job["rows"] = rows.len().into();
     let device = args.threads.device();
     let sheet = Sheet::new(format, &ready, rows.columns());
     let mut asking = Asking::new(args, &ready, &rows, &device, &sheet)?;
