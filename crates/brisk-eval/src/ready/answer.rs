@@ -25,18 +25,24 @@ pub struct Guess {
 /// let best = brisk_eval::guesses(&[0.25], &labels, 1);
 /// assert_eq!((best[0].label.as_str(), best[0].probability), ("cat", 0.75));
 /// ```
-pub fn guesses(row: &[f32], labels: &[String], top: usize) -> Vec<Guess> {
-    let row = if let [p] = row { vec![1.0 - p, *p] } else { row.to_vec() };
-    ranked(&row, labels).into_iter().take(top).collect()
+pub fn guesses(row: &[f32], labels: &[impl AsRef<str>], top: usize) -> Vec<Guess> {
+    let two;
+    let row = match row {
+        [p] => {
+            two = [1.0 - p, *p];
+            &two
+        }
+        row => row,
+    };
+    ranked(row, labels).take(top).collect()
 }
 
 /// All labels, the most probable first.
-fn ranked(row: &[f32], labels: &[String]) -> Vec<Guess> {
-    let label = |i: usize| labels.get(i).cloned().unwrap_or_else(|| i.to_string());
-    let guess = |(i, &probability): (usize, &f32)| Guess { label: label(i), probability };
-    let mut all: Vec<Guess> = row.iter().enumerate().map(guess).collect();
-    all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    all
+fn ranked<L: AsRef<str>>(row: &[f32], labels: &[L]) -> impl Iterator<Item = Guess> {
+    let mut order: Vec<usize> = (0..row.len()).collect();
+    order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+    let label = |i: usize| labels.get(i).map_or_else(|| i.to_string(), |l| l.as_ref().to_string());
+    order.into_iter().map(move |i| Guess { label: label(i), probability: row[i] })
 }
 
 /// For people.
@@ -109,7 +115,7 @@ impl Ready {
         top: usize,
         field: &dyn Fn(&str) -> Option<Value>,
     ) -> (Json, String) {
-        let labels: Vec<String> = target.labels().into_iter().flatten().cloned().collect();
+        let labels: Vec<&String> = target.labels().into_iter().flatten().collect();
         match target {
             Target::Category { .. } => {
                 let guesses = guesses(row, &labels, top);
@@ -119,7 +125,7 @@ impl Ready {
                 (json!({"label": label, "probability": probability, "probabilities": guesses}), text)
             }
             Target::Labels { .. } => {
-                let all = ranked(row, &labels);
+                let all: Vec<Guess> = ranked(row, &labels).collect();
                 let there: Vec<_> = all.iter().take_while(|g| g.probability > THERE).cloned().collect();
                 let names: Vec<_> = there.iter().map(|g| &g.label).collect();
                 let text = if there.is_empty() { "none".into() } else { shown(&there) };
@@ -152,7 +158,7 @@ impl Ready {
         input: &str,
         sample: &Encoded,
         row: &[f32],
-        labels: &'l [String],
+        labels: &[&'l String],
         words: usize,
     ) -> Vec<Option<(&'l String, f32)>> {
         let mut tags = vec![None; words];
@@ -162,7 +168,7 @@ impl Ready {
             let slot = usize::try_from(word).ok().and_then(|w| tags.get_mut(w));
             if let Some(slot @ None) = slot {
                 let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
-                *slot = best.and_then(|(i, &p)| Some((labels.get(i)?, p)));
+                *slot = best.and_then(|(i, &p)| Some((*labels.get(i)?, p)));
             }
         }
         tags
