@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use indexmap::IndexMap;
 
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::metrics::Live;
@@ -52,7 +51,7 @@ impl Entry {
 }
 
 /// All models, by name.
-pub type Table = IndexMap<String, Entry>;
+pub type Table = BTreeMap<String, Entry>;
 
 /// Which version of a model is wanted.
 #[derive(Clone, Debug, PartialEq)]

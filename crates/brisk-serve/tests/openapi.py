@@ -87,7 +87,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     args, args.more = parser.parse_known_args()
     base = args.base.rstrip("/")
-    found = get(base, "/openapi.json")
+    found = get(base, "/openapi.json", args.key)
     wrong = validate(found)
     print(f"document: OpenAPI {found['openapi']}, {len(operations(found))} operations, {len(wrong)} faults")
     for line in wrong:

@@ -170,7 +170,7 @@ impl App {
     }
 
     fn forget(self: &Arc<App>, name: &str) {
-        let entry = self.catalog.change(|table| table.shift_remove(name));
+        let entry = self.catalog.change(|table| table.remove(name));
         self.gone(name, entry.into_iter().flat_map(|e| e.versions.into_keys()).collect());
     }
 
