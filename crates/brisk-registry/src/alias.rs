@@ -80,8 +80,7 @@ impl Repository {
         let Some(from) = log.points_to() else { return Err(self.no_alias(name, alias).await) };
         let Some(to) = log.earlier().into_iter().rev().find(|v| listing.has(*v)) else {
             let place = format!("{}: alias {alias}", self.place(name));
-            let known = listing.versions().map(|v| v.to_string()).collect();
-            return Err(Error::not_found(&place, "version before", &from.to_string(), known));
+            return Err(Error::NoEarlier { place, version: from });
         };
         let entry = AliasEntry { rollback: true, ..AliasEntry::new(Some(to), &self.by) };
         match self.append(name, alias, log.highest, &entry).await? {

@@ -31,6 +31,16 @@ pub enum Error {
         /// The one of them that may be meant.
         near: Option<String>,
     },
+    /// There is no version that an alias could go back to.
+    #[error(
+        "{place}: there is no version before \"{version}\" to go back to, or it was removed; `brisk models alias` points it to any other"
+    )]
+    NoEarlier {
+        /// The alias.
+        place: String,
+        /// Where it points.
+        version: u64,
+    },
     /// A name that nothing in a repository can have.
     #[error("{name:?} cannot be the name of {what}: expected {expected}")]
     BadName {

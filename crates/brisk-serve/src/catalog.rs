@@ -1,8 +1,8 @@
 //! Which models are served, in which versions, and who answers: one value that requests read and changes replace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -90,12 +90,19 @@ pub struct Picked {
 pub struct Catalog {
     table: ArcSwap<Table>,
     changing: Mutex<()>,
+    /// Models that an administrator has taken out of memory.
+    unloaded: Mutex<BTreeSet<String>>,
 }
 
 impl Catalog {
     /// All of it, as it is now.
     pub fn table(&self) -> Arc<Table> {
         self.table.load_full()
+    }
+
+    /// Models that an administrator has taken out of memory.
+    pub fn unloaded(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unloaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces it by what `change` makes of it. Changes come one after another.
@@ -120,6 +127,9 @@ impl Catalog {
     fn choose(&self, name: &str, wanted: &Wanted, turn: bool) -> Answered<Picked> {
         let table = self.table.load();
         let entry = table.get(name).ok_or_else(|| {
+            if self.unloaded().contains(name) {
+                return unloaded(name);
+            }
             let known: Vec<String> = table.keys().cloned().collect();
             unknown_model(name, &known)
         })?;
@@ -163,6 +173,13 @@ impl Catalog {
             }
         }
     }
+}
+
+/// A request for a model that was taken out of memory.
+pub fn unloaded(name: &str) -> Fault {
+    let message =
+        format!("model `{name}` is unloaded; POST /v2/repository/models/{name}/load brings it back");
+    Fault::new(FaultKind::NotFound, message)
 }
 
 #[cfg(test)]

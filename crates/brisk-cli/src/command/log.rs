@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use anyhow::Result;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, Layer};
 
@@ -16,6 +17,12 @@ pub struct Log {
 
 /// Starts the log. Traces go to the collector that the usual variables of OpenTelemetry name (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...).
 pub fn start(level: &str, json: bool) -> Result<Log> {
+    let strange = |part: &&str| !part.contains('=') && part.trim().parse::<LevelFilter>().is_err();
+    if let Some(part) = level.split(',').find(strange) {
+        return Err(bad_input(format!(
+            "--log: expected error, warn, info, debug, or `target=level`, found `{part}`"
+        )));
+    }
     let filter = EnvFilter::try_new(level).map_err(|e| {
         bad_input(format!("--log: {e}; expected error, warn, info, debug, or `target=level`"))
     })?;

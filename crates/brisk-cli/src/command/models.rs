@@ -98,8 +98,12 @@ impl Models {
                     let Some(version) = version else {
                         return Ok(repository.remove_alias(&name, &alias).await?);
                     };
-                    let version = repository.resolve(&name, &version).await?.version;
-                    Ok(repository.set_alias(&name, &alias, version).await?)
+                    let version = repository.resolve(&name, &version).await?;
+                    // A bucket would have to be fetched for that; servers do so, and refuse what is damaged.
+                    if repository.local_path(&version).is_some() {
+                        repository.verify(&version).await?;
+                    }
+                    Ok(repository.set_alias(&name, &alias, version.version).await?)
                 })?;
                 say_moved(&at, &name, &alias, &moved)?;
             }
@@ -211,7 +215,10 @@ fn show_version(at: &At, name: &str, spec: &str) -> Result<()> {
     for (what, fact) in facts.iter().filter(|f| !f.1.is_empty()) {
         printer.line(format!("{what:<10}{fact}"))?;
     }
-    for (head, rows) in [("metrics", metrics(&version)), ("files", files(&version))] {
+    let required = version.required.iter().map(|(metric, r)| (metric.clone(), r.clone())).collect();
+    for (head, rows) in
+        [("metrics", metrics(&version)), ("required, and met", required), ("files", files(&version))]
+    {
         let width = rows.iter().map(|r| r.0.len()).max().unwrap_or(0);
         if width > 0 {
             printer.line(format!("\n{head}"))?;

@@ -21,7 +21,7 @@ pub struct Serve {
     /// A run, a model folder, or a repository: a folder, or s3://bucket/prefix
     #[arg(value_name = "REPOSITORY|RUN", env = "BRISK_REPOSITORY")]
     what: String,
-    /// What a single model is called [default: as its run or folder]
+    /// What a single model is called [default: as its run or folder]; of a repository, the one model to serve
     #[arg(long, value_name = "NAME", env = "BRISK_MODEL_NAME")]
     name: Option<String>,
     /// The address to listen on; 0.0.0.0 for all of this machine's
@@ -109,6 +109,12 @@ impl Serve {
             .build()
             .context("cannot start threads")?;
         runtime.block_on(async {
+            if !self.host.is_loopback() && self.api_key_file.is_none() {
+                tracing::warn!(
+                    "all who reach {} may ask: --api-key-file lets in only those with a key",
+                    self.host
+                );
+            }
             // Before anything is loaded, so that a request to stop is never missed.
             let stop = stop_signal()?;
             let source = Source::open(&self.what).await.with_context(|| self.what.clone())?;

@@ -31,7 +31,7 @@ pub(crate) fn pages() -> Vec<Page> {
         handler,
     };
     let version = || json!({"type": "object", "additionalProperties": false, "required": ["version"], "properties": {"version": {"type": "integer", "minimum": 1}}});
-    let load = || json!({"type": "object", "properties": {"parameters": {"type": "object", "properties": {"version": {"type": ["integer", "null"], "minimum": 1}}}}});
+    let load = || json!({"type": "object", "additionalProperties": false, "properties": {"parameters": {"type": "object", "additionalProperties": false, "properties": {"version": {"type": ["integer", "null"], "minimum": 1}}}}});
     let canary = || {
         json!({
             "type": "object",
@@ -115,12 +115,14 @@ fn word<'o>(of: &'o Map<String, Json>, key: &str) -> &'o str {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Load {
     #[serde(default)]
     parameters: LoadParameters,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LoadParameters {
     version: Option<u64>,
 }

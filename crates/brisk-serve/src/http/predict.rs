@@ -51,6 +51,7 @@ pub(crate) fn pages() -> Vec<Page> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Asked {
     model: Option<String>,
     version: Option<String>,
@@ -66,6 +67,9 @@ async fn predict(
 ) -> Reply {
     let answered = async {
         let Query(asked) = query.map_err(|e| Fault::bad(e.body_text()))?;
+        if asked.top == Some(0) {
+            return Err(Fault::bad("top: expected at least 1, found 0"));
+        }
         let name = match of.get("model").and_then(Json::as_str).or(asked.model.as_deref()) {
             Some(name) => name.to_string(),
             None => app.catalog.only()?,
@@ -83,12 +87,7 @@ async fn predict(
             .map(|(i, (row, numbers))| {
                 let sample = said.samples.get(i).unwrap_or(&empty);
                 let field = |column: &str| plain_value(row, column);
-                brisk_eval::record(served.ready.answers(
-                    sample,
-                    numbers,
-                    asked.top.unwrap_or(5).max(1),
-                    &field,
-                ))
+                brisk_eval::record(served.ready.answers(sample, numbers, asked.top.unwrap_or(5), &field))
             })
             .collect();
         let mut answer = json!({"model": served.name, "version": served.version});
@@ -111,9 +110,11 @@ async fn rows(served: &Served, request: Request, most: usize) -> Answered<(Vec<R
         return Ok((vec![form_row(served, form).await?], false));
     }
     let body = Bytes::from_request(request, &()).await.map_err(|e| Fault::bad(e.body_text()))?;
+    // What curl says of --data-binary when nobody tells it more.
+    let content =
+        if content == FORM && is_picture(&body) { "application/octet-stream".into() } else { content };
     match content.as_str() {
-        // What curl says of --data and --data-binary when nobody tells it more.
-        "application/json" | "application/x-www-form-urlencoded" => {
+        "application/json" | FORM => {
             let json: Json = parse(&body)?;
             let (list, several) = match json {
                 Json::Object(mut object) if !known(served, "rows") && object.contains_key("rows") => {
@@ -151,6 +152,15 @@ async fn rows(served: &Served, request: Request, most: usize) -> Answered<(Vec<R
             format!("expected a picture, text/plain, application/json or multipart/form-data, found {other}"),
         )),
     }
+}
+
+/// What curl says of --data when nobody tells it more.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Whether bytes begin as a file of a picture does: PNG, JPEG, WebP.
+fn is_picture(bytes: &[u8]) -> bool {
+    let begins = |magic: &[u8]| bytes.starts_with(magic);
+    begins(b"\x89PNG") || begins(b"\xff\xd8\xff") || begins(b"RIFF")
 }
 
 fn known(served: &Served, column: &str) -> bool {

@@ -33,7 +33,7 @@ impl App {
             let has = |l: &Result<Listed, String>, v| l.as_ref().map_or(true, |l| l.versions.contains(&v));
             wishes.refused.retain(|(name, version), _| listed.get(name).is_some_and(|l| has(l, *version)));
             wishes.unread.retain(|name, _| listed.get(name).is_some_and(|l| l.is_err()));
-            (wishes.pinned.clone(), wishes.unloaded.clone())
+            (wishes.pinned.clone(), self.catalog.unloaded().clone())
         };
         for (name, model) in listed.iter().filter(|(name, _)| !unloaded.contains(*name)) {
             let model = match model {
@@ -159,7 +159,9 @@ impl App {
                 true
             }
             Err(trouble) => {
-                tracing::error!(model = look.name, version, trouble.reason, trouble.passing, "refused");
+                if let From::Repository { .. } = self.source.from {
+                    tracing::error!(model = look.name, version, trouble.reason, "refused");
+                }
                 let tries = before.map_or(0, |b| b.0) + 1;
                 let wait = self.options.watch.saturating_mul(1 << tries.min(16)).min(LATEST_TRY);
                 let refusal = Refusal { trouble, tries, again: Instant::now() + wait };

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::fault;
 use crate::app::App;
-use crate::catalog::{Canary, Entry};
+use crate::catalog::{Canary, Entry, unloaded};
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::model::unknown_model;
 
@@ -35,7 +35,7 @@ impl App {
         }
         let pinned = {
             let mut wishes = self.source.wishes();
-            wishes.unloaded.remove(name);
+            self.catalog.unloaded().remove(name);
             wishes.refused.retain(|(n, _), _| n != name);
             version.is_some_and(|v| wishes.pinned.entry(name.into()).or_default().insert(v))
         };
@@ -68,18 +68,21 @@ impl App {
     }
 
     fn is_unloaded(&self, name: &str) -> bool {
-        self.source.wishes().unloaded.contains(name)
+        self.catalog.unloaded().contains(name)
     }
 
     /// Takes a model out of memory until it is loaded again.
     pub async fn unload(self: &Arc<App>, name: &str) -> Answered<()> {
         let table = self.catalog.table();
+        if self.is_unloaded(name) {
+            return Ok(());
+        }
         if !table.contains_key(name) {
             return Err(unknown_model(name, &table.keys().cloned().collect::<Vec<_>>()));
         }
         {
             let mut wishes = self.source.wishes();
-            wishes.unloaded.insert(name.into());
+            self.catalog.unloaded().insert(name.into());
             wishes.pinned.remove(name);
             wishes.refused.retain(|(n, _), _| n != name);
         }
@@ -118,6 +121,9 @@ impl App {
 
     /// Gives a share of a model's requests to another version, which is loaded for that, or ends it.
     pub async fn set_canary(self: &Arc<App>, name: &str, canary: Option<Canary>) -> Answered<()> {
+        if self.is_unloaded(name) {
+            return Err(unloaded(name));
+        }
         let pinned = match canary {
             Some(canary) => self.try_load(name, Some(canary.version)).await?,
             None => false,
@@ -154,7 +160,13 @@ impl App {
         match &self.options.name {
             Some(name) if !self.catalog.table().contains_key(name) => {
                 let models = self.source.repository()?.models().await.map_err(fault)?;
-                Err(unknown_model(name, &models.into_iter().map(|m| m.name).collect::<Vec<_>>()))
+                match models.is_empty() {
+                    // It may come.
+                    true => Ok(()),
+                    false => {
+                        Err(unknown_model(name, &models.into_iter().map(|m| m.name).collect::<Vec<_>>()))
+                    }
+                }
             }
             _ => Ok(()),
         }
@@ -163,11 +175,12 @@ impl App {
     /// Why nothing of what is to be served can be loaded, if that is so.
     pub fn nothing_to_serve(&self) -> Option<Fault> {
         let wishes = self.source.wishes();
-        let refusal = wishes.refused.values().next()?;
+        let passing = wishes.refused.values().any(|r| r.trouble.passing);
         let waits = wishes.refused.values().any(|r| self.tries_again(r));
-        let kind = if refusal.trouble.passing { FaultKind::Unavailable } else { FaultKind::Internal };
-        let fault = Fault::new(kind, refusal.trouble.reason.clone());
-        (!waits && self.catalog.table().is_empty()).then_some(fault)
+        let kind = if passing { FaultKind::Unavailable } else { FaultKind::Internal };
+        let reasons: Vec<&str> = wishes.refused.values().map(|r| r.trouble.reason.as_str()).collect();
+        let fault = Fault::new(kind, reasons.join("; "));
+        (!waits && !reasons.is_empty() && self.catalog.table().is_empty()).then_some(fault)
     }
 
     /// All versions and their state, as KServe lists them.
@@ -184,7 +197,7 @@ impl App {
             json!({"name": r["model"], "version": version, "state": "UNAVAILABLE", "reason": r["reason"]})
         }));
         all.extend(
-            self.source.wishes().unloaded.iter().map(
+            self.catalog.unloaded().iter().map(
                 |name| json!({"name": name, "version": "", "state": "UNAVAILABLE", "reason": "unloaded"}),
             ),
         );

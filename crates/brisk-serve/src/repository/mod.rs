@@ -39,7 +39,6 @@ enum From {
 #[derive(Default)]
 struct Wishes {
     pinned: BTreeMap<String, BTreeSet<u64>>,
-    unloaded: BTreeSet<String>,
     /// Versions that could not be loaded.
     refused: BTreeMap<(String, u64), Refusal>,
     /// Models that could not be read, and why.
@@ -108,7 +107,10 @@ impl Source {
                 };
                 From::Repository { repository: Arc::new(Repository::open(location).await?), cache }
             }
-            false => From::Folder { name: name_of(path), path: path.into() },
+            false => {
+                check_place(path)?;
+                From::Folder { name: name_of(path), path: path.into() }
+            }
         };
         Ok(Source { from, wishes: Mutex::default(), looking: tokio::sync::Mutex::new(()) })
     }
@@ -134,6 +136,24 @@ impl Source {
             )),
         }
     }
+}
+
+/// An error that says what to give, if there can be no model.
+fn check_place(path: &Path) -> Result<(), Error> {
+    let shown = path.display();
+    let of = path.parent().filter(|parent| brisk_registry::is_repository(parent));
+    let message = match (of, path.file_name()) {
+        _ if !path.exists() => {
+            format!("{shown}: there is no such folder; expected a run, a model folder, or a repository")
+        }
+        (Some(repository), Some(name)) if !brisk_format::is_model(path) => format!(
+            "{shown}: this is a model of a repository: serve {} with --name {}",
+            repository.display(),
+            name.display()
+        ),
+        _ => return Ok(()),
+    };
+    Err(Error::Setup(std::io::Error::new(std::io::ErrorKind::NotFound, message)))
 }
 
 /// The name of a single model: that of its run.
@@ -247,9 +267,9 @@ impl App {
 
 /// What the registry says, as a fault.
 fn fault(error: brisk_registry::Error) -> Fault {
-    use brisk_registry::Error::{BadName, Conflict, Damaged, InUse, Newer, NotFound};
+    use brisk_registry::Error::{BadName, Conflict, Damaged, InUse, Newer, NoEarlier, NotFound};
     let kind = match &error {
-        NotFound { .. } => FaultKind::NotFound,
+        NotFound { .. } | NoEarlier { .. } => FaultKind::NotFound,
         BadName { .. } => FaultKind::BadRequest,
         Conflict { .. } | InUse { .. } => FaultKind::Conflict,
         Damaged { .. } | Newer { .. } => FaultKind::Internal,

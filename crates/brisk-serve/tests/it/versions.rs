@@ -301,7 +301,12 @@ fn models_are_unloaded_and_loaded_and_new_ones_are_found() {
         publisher.ask(&server, "POST", &format!("/v2/repository/models/pets/{verb}"), &json!({})).status
     };
     assert_eq!(admin("unload"), 200);
-    assert_eq!(publisher.ask(&server, "POST", INFER, &pictures(1)).status, 404);
+    let gone = publisher.ask(&server, "POST", INFER, &pictures(1));
+    assert!(gone.status == 404 && gone.error().contains("brings it back"), "{}", gone.text());
+    let canary = publisher.ask(&server, "PUT", "/admin/models/pets/canary", &json!({"version": 1}));
+    assert_eq!(canary.status, 404, "{}", canary.text());
+    let mistaken = publisher.ask(&server, "POST", "/v2/repository/models/pets/load", &json!({"version": 1}));
+    assert!(mistaken.status == 400 && mistaken.error().contains("parameters"), "{}", mistaken.text());
     assert_eq!(admin("load"), 200);
     assert_eq!(publisher.ask(&server, "POST", INFER, &pictures(1)).status, 200);
     assert_eq!(publisher.ask(&server, "POST", "/v2/repository/models/birds/load", &json!({})).status, 404);

@@ -141,3 +141,18 @@ impl Row {
         self.values.get(column).unwrap_or(MISSING)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_whole_numbers_keep_their_digits() {
+        let of = |text: &str| Value::from(serde_json::from_str::<serde_json::Value>(text).unwrap());
+        assert_eq!(of("9007199254740992"), Value::Number(9007199254740992.0));
+        for text in ["9007199254740993", "-9223372036854775807", "18446744073709551615"] {
+            assert_eq!(of(text), Value::Text(text.into()));
+        }
+        assert_eq!(of("1e300"), Value::Number(1e300));
+    }
+}

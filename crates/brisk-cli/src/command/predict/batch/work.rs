@@ -27,6 +27,7 @@ use crate::printer::thousands;
 const STATE: &str = "state.json";
 const ANSWERS: &str = "answers";
 const ERRORS: &str = "errors";
+const COPY: &str = "errors.copy";
 const WHOLE: &str = "whole";
 const LOCK: &str = "lock";
 
@@ -180,8 +181,12 @@ impl Work {
         match self.state.errors {
             0 => remove_file(errors)?, // of an earlier job
             _ => {
-                let part = self.folder.join(ERRORS);
-                write_atomic(errors, |w| io::copy(&mut File::open(&part)?, w).map(drop))?;
+                let (part, copy) = (self.folder.join(ERRORS), self.folder.join(COPY));
+                write_atomic(&copy, |w| io::copy(&mut File::open(&part)?, w).map(drop))?;
+                // Another disk, or a folder that is not there yet: then a process that is killed just now leaves a copy there.
+                if fs::rename(&copy, errors).is_err() {
+                    write_atomic(errors, |w| io::copy(&mut File::open(&part)?, w).map(drop))?;
+                }
             }
         }
         fs::rename(&ready, output).with_context(|| format!("{}: cannot be written", output.display()))?;
