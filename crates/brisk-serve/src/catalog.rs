@@ -166,7 +166,12 @@ impl Catalog {
         let table = self.table.load();
         match table.keys().collect::<Vec<_>>()[..] {
             [name] => Ok(name.clone()),
-            [] => Err(Fault::new(FaultKind::Unavailable, "no model is served")),
+            [] => {
+                // There may be one soon, unless somebody has taken it away.
+                let kind =
+                    if self.unloaded().is_empty() { FaultKind::Unavailable } else { FaultKind::NotFound };
+                Err(Fault::new(kind, "no model is served"))
+            }
             ref several => {
                 let names: Vec<_> = several.iter().map(|n| n.as_str()).collect();
                 Err(Fault::bad(format!("several models are served: name one of {}", names.join(", "))))

@@ -49,6 +49,7 @@ pub use engine::Batching;
 pub use fault::{Answered, Fault, FaultKind};
 pub use keys::{Keys, Scope, StoredKey};
 pub use load::{REPORT, SELF_CHECK, companions};
+pub use memory::keep_memory_together;
 pub use options::Options;
 pub use repository::{PRODUCTION, Source};
 pub use server::{Error, Result, Server};

@@ -102,6 +102,7 @@ enum LogFormat {
 impl Serve {
     pub fn run(self) -> Result<ExitCode> {
         let options = self.options()?;
+        brisk_serve::keep_memory_together();
         let _log = super::log::start(&self.log, matches!(self.log_format, LogFormat::Json))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
