@@ -142,7 +142,9 @@ impl App {
 
     /// Room for more bytes of a request that has a place.
     pub async fn grow(&self, place: &mut Place, bytes: usize) -> Answered<()> {
-        let more = self.memory.clone().acquire_many_owned(self.kibibytes(bytes));
+        let all = (self.options.max_memory >> 10).max(1);
+        let more = self.kibibytes(bytes).min((all - place.memory.num_permits().min(all)) as u32);
+        let more = self.memory.clone().acquire_many_owned(more);
         match tokio::time::timeout(PATIENCE, more).await {
             Ok(Ok(more)) => {
                 place.memory.merge(more);
