@@ -77,12 +77,11 @@ impl Keys {
             _ => Path::new("."),
         };
         let named = |e: Error| Error::new(e.kind(), format!("{}: {e}", folder.display()));
-        // Of two that add keys, one waits.
+        // Of two that add keys, one waits; where there are no locks, as on some file servers, nobody does.
         #[cfg(unix)]
         let _lock = {
             let lock = fs::File::open(folder).map_err(named)?;
-            lock.lock()
-                .or_else(|e| if e.kind() == ErrorKind::Unsupported { Ok(()) } else { Err(named(e)) })?;
+            let _ = lock.lock();
             lock
         };
         let mut all = stored(path).or_else(|e| match e.kind() {
@@ -123,15 +122,18 @@ impl Keys {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stamp(&self.path);
         if now != state.0 {
-            state.0 = now;
             match read(&self.path) {
-                Ok(keys) => state.1 = keys,
+                Ok(keys) => *state = (now, keys),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     tracing::error!(%error, "the file of keys is gone: no key is known");
-                    state.1.clear();
+                    *state = (now, Vec::new());
                 }
                 Err(error) => {
                     tracing::error!(%error, "the file of keys cannot be read: those that were read before count on");
+                    // What is wrong with its text stays so until it changes; anything else is tried again.
+                    if error.kind() == ErrorKind::InvalidData {
+                        state.0 = now;
+                    }
                 }
             }
         }

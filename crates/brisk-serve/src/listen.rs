@@ -149,7 +149,11 @@ async fn talk(
     let silent = async {
         tokio::select! {
             () = tokio::time::sleep(app.options.header_timeout) => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = async {
+                drop(stop.wait_for(|stop| *stop).await);
+                // What it has asked may be on its way.
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            } => {}
         }
         if asked.load(Relaxed) {
             std::future::pending::<()>().await;
@@ -180,6 +184,7 @@ async fn talk(
         };
     };
     tokio::select! {
+        biased;
         () = talk => {}
         () = silent => {}
     }

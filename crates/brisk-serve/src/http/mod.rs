@@ -17,7 +17,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
@@ -112,6 +112,7 @@ async fn guard(app: Arc<App>, page: Guarded, request: Request, next: Next) -> Re
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return caught(next.run(request)).await;
     }
+    let h2 = request.version() == Version::HTTP_2;
     let (parts, body) = request.into_parts();
     let whole = async {
         if parts.headers.get(CONTENT_ENCODING).is_some_and(|e| e != "identity") {
@@ -156,6 +157,10 @@ async fn guard(app: Arc<App>, page: Guarded, request: Request, next: Next) -> Re
     let mut request = Request::from_parts(parts, Body::from(bytes));
     request.extensions_mut().insert(deadline);
     let (parts, body) = caught(next.run(request)).await.into_parts();
+    if h2 {
+        // There a client may leave an answer unread for ever, and none notices: its place is free now.
+        return Reply::from_parts(parts, body);
+    }
     // The place is free when the answer has been written, not when it has been made.
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     Reply::from_parts(parts, Body::from(Bytes::from_owner(Placed { bytes, _place: place })))

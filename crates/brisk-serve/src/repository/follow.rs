@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{From, Listed, PRODUCTION, Refusal, fault};
+use super::{From, Listed, PRODUCTION, Refusal, Trouble, fault};
 use crate::app::App;
 use crate::catalog::Entry;
 use crate::fault::Answered;
@@ -30,7 +30,7 @@ impl App {
         let listed = self.listed().await?;
         let (pinned, unloaded) = {
             let mut wishes = self.source.wishes();
-            let has = |l: &Result<Listed, String>, v| l.as_ref().map_or(true, |l| l.versions.contains(&v));
+            let has = |l: &Result<Listed, Trouble>, v| l.as_ref().map_or(true, |l| l.versions.contains(&v));
             wishes.refused.retain(|(name, version), _| listed.get(name).is_some_and(|l| has(l, *version)));
             wishes.unread.retain(|name, _| listed.get(name).is_some_and(|l| l.is_err()));
             (wishes.pinned.clone(), self.catalog.unloaded().clone())
@@ -38,8 +38,8 @@ impl App {
         for (name, model) in listed.iter().filter(|(name, _)| !unloaded.contains(*name)) {
             let model = match model {
                 Ok(model) => model,
-                Err(reason) => {
-                    self.leave(name, reason);
+                Err(trouble) => {
+                    self.leave(name, trouble);
                     continue;
                 }
             };
@@ -48,7 +48,7 @@ impl App {
             let loaded = before.map(|e| e.versions.clone()).unwrap_or_default();
             let look = Look { name, model, before, loaded };
             if let Err(fault) = self.look(look, pinned.get(name).unwrap_or(&BTreeSet::new())).await {
-                self.leave(name, &fault.message);
+                self.leave(name, &Trouble::passing(fault));
             }
         }
         let table = self.catalog.table();
@@ -56,12 +56,12 @@ impl App {
         gone.for_each(|name| self.forget(name));
         // What is missing for a moment is waited for before the server says that it is ready; what is damaged is not.
         let table = self.catalog.table();
-        let waits = self
-            .source
-            .wishes()
-            .refused
-            .iter()
-            .any(|((name, _), refusal)| self.tries_again(refusal) && !table.contains_key(name));
+        let waits = {
+            let wishes = self.source.wishes();
+            let refused = wishes.refused.iter().map(|((name, _), refusal)| (name, &refusal.trouble));
+            let mut missing = refused.chain(&wishes.unread).filter(|(name, _)| !table.contains_key(*name));
+            missing.any(|(_, trouble)| self.tries_again(trouble))
+        };
         if !waits {
             self.started_up();
         }
@@ -69,9 +69,10 @@ impl App {
     }
 
     /// Leaves a model as it is, because what the repository says of it cannot be read.
-    fn leave(&self, name: &str, reason: &str) {
-        let before = self.source.wishes().unread.insert(name.into(), reason.into());
-        if before.as_deref() != Some(reason) {
+    fn leave(&self, name: &str, trouble: &Trouble) {
+        let before = self.source.wishes().unread.insert(name.into(), trouble.clone());
+        if before.is_none_or(|b| b.reason != trouble.reason) {
+            let reason = &trouble.reason;
             tracing::error!(model = name, reason, "cannot be read; what is served of it stays");
         }
     }
@@ -90,12 +91,14 @@ impl App {
         let canary = before.and_then(|e| e.canary);
         let mut wanted: BTreeSet<u64> = aliases.values().copied().collect();
         for &version in pinned.iter().chain(canary.as_ref().map(|c| &c.version)) {
-            if self.have(&mut look, version).await {
+            if model.versions.contains(&version) && self.have(&mut look, version).await {
                 wanted.insert(version);
             }
         }
-        let Some(default) = self.default(&mut look, &aliases).await? else { return Ok(()) };
-        if model.aliases.contains_key(PRODUCTION) {
+        // Without any, the others can still be asked for by name.
+        let points = model.aliases.get(PRODUCTION).copied().filter(|_| !look.loaded.is_empty());
+        let Some(default) = self.default(&mut look, &aliases).await?.or(points) else { return Ok(()) };
+        if model.aliases.contains_key(PRODUCTION) && look.loaded.contains_key(&default) {
             aliases.insert(PRODUCTION.into(), default);
         }
         wanted.insert(default);
@@ -145,7 +148,8 @@ impl App {
             return true;
         }
         let key = (look.name.to_string(), version);
-        let before = self.source.wishes().refused.get(&key).map(|r| (r.tries, self.tries_again(r), r.again));
+        let before =
+            self.source.wishes().refused.get(&key).map(|r| (r.tries, self.tries_again(&r.trouble), r.again));
         let may = before.is_none_or(|(_, open, again)| open && again <= Instant::now());
         if !may || !look.model.versions.contains(&version) {
             return false;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use brisk_registry::Moved;
 use serde_json::{Value as Json, json};
 
-use super::fault;
+use super::{Trouble, fault};
 use crate::app::App;
 use crate::catalog::{Canary, Entry, unloaded};
 use crate::fault::{Answered, Fault, FaultKind};
@@ -23,7 +23,7 @@ impl App {
         let listed = self.listed().await?;
         let model = match listed.get(name) {
             Some(Ok(model)) => model,
-            Some(Err(reason)) => return Err(Fault::new(FaultKind::Conflict, reason)),
+            Some(Err(trouble)) => return Err(Fault::new(FaultKind::Conflict, trouble.reason.as_str())),
             None => return Err(unknown_model(name, &listed.keys().cloned().collect::<Vec<_>>())),
         };
         if let Some(version) = version.filter(|v| !model.versions.contains(v)) {
@@ -39,16 +39,16 @@ impl App {
             wishes.refused.retain(|(n, _), _| n != name);
             version.is_some_and(|v| wishes.pinned.entry(name.into()).or_default().insert(v))
         };
-        self.refresh().await?;
-        match self.reasons(name, version) {
-            None => Ok(pinned),
-            Some(reasons) => {
-                if let (true, Some(version)) = (pinned, version) {
-                    self.unpin(name, version);
-                }
-                Err(Fault::new(FaultKind::Conflict, reasons))
+        let loaded = match self.refresh().await {
+            Ok(()) => {
+                self.reasons(name, version).map_or(Ok(pinned), |r| Err(Fault::new(FaultKind::Conflict, r)))
             }
+            Err(fault) => Err(fault),
+        };
+        if let (Err(_), true, Some(version)) = (&loaded, pinned, version) {
+            self.unpin(name, version);
         }
+        loaded
     }
 
     fn unpin(&self, name: &str, version: u64) {
@@ -108,7 +108,18 @@ impl App {
 
     /// Moves an alias back to the version before; gives both versions.
     pub async fn rollback(self: &Arc<App>, name: &str, alias: &str) -> Answered<Moved> {
-        let moved = self.source.repository()?.rollback(name, alias).await.map_err(fault)?;
+        let repository = self.source.repository()?;
+        // Not to a version that this server cannot load.
+        let before = repository.earlier(name, alias).await.map_err(fault)?.first().copied();
+        let pinned = match before {
+            Some(before) if !self.is_unloaded(name) => self.try_load(name, Some(before)).await?,
+            _ => false,
+        };
+        let moved = repository.rollback(name, alias).await;
+        if let (true, Some(before)) = (pinned, before) {
+            self.unpin(name, before);
+        }
+        let moved = moved.map_err(fault)?;
         self.refresh().await?;
         match moved.to.and_then(|to| self.reasons(name, Some(to))) {
             None => Ok(moved),
@@ -144,28 +155,26 @@ impl App {
         let wishes = self.source.wishes();
         let one = |((model, version), refusal): (&(String, u64), &super::Refusal)| {
             let mut reason = refusal.trouble.reason.clone();
-            if self.tries_again(refusal) {
+            if self.tries_again(&refusal.trouble) {
                 let seconds = refusal.again.saturating_duration_since(Instant::now()).as_secs();
                 reason = format!("{reason} (tried again in {seconds} s)");
             }
             json!({"model": model, "version": version, "reason": reason})
         };
         let unread = wishes.unread.iter();
-        let unread = unread.map(|(model, reason)| json!({"model": model, "version": null, "reason": reason}));
+        let unread = unread.map(|(model, t)| json!({"model": model, "version": null, "reason": t.reason}));
         wishes.refused.iter().map(one).chain(unread).collect()
     }
 
     /// An error if the one model that the server was told to serve is not in its repository.
     pub async fn has_named(&self) -> Answered<()> {
         match &self.options.name {
-            Some(name) if !self.catalog.table().contains_key(name) => {
-                let models = self.source.repository()?.models().await.map_err(fault)?;
+            // It is there, though it cannot be read just now; or it may come.
+            Some(name) if !self.catalog.table().contains_key(name) && self.listed().await?.is_empty() => {
+                let models = self.source.repository()?.each_model().await.map_err(fault)?;
                 match models.is_empty() {
-                    // It may come.
                     true => Ok(()),
-                    false => {
-                        Err(unknown_model(name, &models.into_iter().map(|m| m.name).collect::<Vec<_>>()))
-                    }
+                    false => Err(unknown_model(name, &models.into_iter().map(|m| m.0).collect::<Vec<_>>())),
                 }
             }
             _ => Ok(()),
@@ -175,10 +184,12 @@ impl App {
     /// Why nothing of what is to be served can be loaded, if that is so.
     pub fn nothing_to_serve(&self) -> Option<Fault> {
         let wishes = self.source.wishes();
-        let passing = wishes.refused.values().any(|r| r.trouble.passing);
-        let waits = wishes.refused.values().any(|r| self.tries_again(r));
+        let troubles: Vec<&Trouble> =
+            wishes.refused.values().map(|r| &r.trouble).chain(wishes.unread.values()).collect();
+        let passing = troubles.iter().any(|t| t.passing);
+        let waits = troubles.iter().any(|t| self.tries_again(t));
         let kind = if passing { FaultKind::Unavailable } else { FaultKind::Internal };
-        let reasons: Vec<&str> = wishes.refused.values().map(|r| r.trouble.reason.as_str()).collect();
+        let reasons: Vec<&str> = troubles.iter().map(|t| t.reason.as_str()).collect();
         let fault = Fault::new(kind, reasons.join("; "));
         (!waits && !reasons.is_empty() && self.catalog.table().is_empty()).then_some(fault)
     }

@@ -42,10 +42,11 @@ struct Wishes {
     /// Versions that could not be loaded.
     refused: BTreeMap<(String, u64), Refusal>,
     /// Models that could not be read, and why.
-    unread: BTreeMap<String, String>,
+    unread: BTreeMap<String, Trouble>,
 }
 
-/// Why a version could not be loaded.
+/// Why a version could not be loaded, or a model not be read.
+#[derive(Clone)]
 struct Trouble {
     reason: String,
     /// It may pass: a store that does not answer, a full disk. Damaged files and wrong answers stay what they are.
@@ -64,9 +65,7 @@ impl Trouble {
 
 impl std::convert::From<brisk_registry::Error> for Trouble {
     fn from(error: brisk_registry::Error) -> Trouble {
-        use brisk_registry::Error::{BadName, Damaged, Newer};
-        let passing = !matches!(error, BadName { .. } | Damaged { .. } | Newer { .. });
-        Trouble { reason: error.to_string(), passing }
+        Trouble { reason: error.to_string(), passing: !error.is_bad_input() }
     }
 }
 
@@ -172,13 +171,13 @@ struct Listed {
 
 impl App {
     /// Whether a version is tried again without being asked for.
-    fn tries_again(&self, refusal: &Refusal) -> bool {
+    fn tries_again(&self, trouble: &Trouble) -> bool {
         let watches = !self.options.watch.is_zero() && matches!(self.source.from, From::Repository { .. });
-        refusal.trouble.passing && watches
+        trouble.passing && watches
     }
 
     /// What there is. A model that cannot be read is in it with the reason.
-    async fn listed(&self) -> Answered<BTreeMap<String, Result<Listed, String>>> {
+    async fn listed(&self) -> Answered<BTreeMap<String, Result<Listed, Trouble>>> {
         match &self.source.from {
             From::Folder { name, .. } => {
                 let name = self.options.name.as_ref().unwrap_or(name);
@@ -202,7 +201,7 @@ impl App {
                     aliases: m.aliases.into_iter().collect(),
                 };
                 let one = |(name, entry): (String, brisk_registry::Result<_>)| {
-                    (name, entry.map(listed).map_err(|e| e.to_string()))
+                    (name, entry.map(listed).map_err(Trouble::from))
                 };
                 Ok(models.into_iter().filter(wanted).map(one).collect())
             }
@@ -230,6 +229,8 @@ impl App {
                                 own.verify(&wanted).await.map(|()| path).map_err(Trouble::from)
                             }
                             (None, Some(into)) => {
+                                // Of a try that broke off.
+                                let _ = std::fs::remove_dir_all(&into);
                                 own.fetch(&wanted, &into).await.map(|()| into).map_err(Trouble::from)
                             }
                             (None, None) => Err(Trouble::lasting("there is no folder to fetch it into")),

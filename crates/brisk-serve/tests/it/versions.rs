@@ -198,6 +198,27 @@ fn an_alias_whose_new_version_is_damaged_stays_where_it_was() {
 }
 
 #[test]
+fn without_its_production_a_model_is_asked_by_name() {
+    let publisher = Publisher::new();
+    let (one, two) = (publisher.publish(1), publisher.publish(2));
+    publisher.alias("production", two);
+    publisher.alias("next", one);
+    damage(&publisher, two);
+    let server = publisher.serve(Duration::ZERO);
+    let refused = publisher.ask(&server, "POST", INFER, &pictures(1));
+    assert!(refused.status == 404 && refused.error().contains("loaded are 1"), "{}", refused.text());
+    assert_eq!(publisher.answer(&server, "/v2/models/pets/versions/next/infer").0, one);
+    // A canary ends with its version.
+    let three = publisher.publish(3);
+    let canary = json!({"version": three, "percent": 100});
+    assert_eq!(publisher.ask(&server, "PUT", "/admin/models/pets/canary", &canary).status, 200);
+    assert_eq!(publisher.answer(&server, INFER).0, three);
+    publisher.with(async |r| r.remove("pets", three).await.unwrap());
+    publisher.ask(&server, "POST", "/v2/repository/models/pets/load", &json!({}));
+    assert_eq!(publisher.ask(&server, "POST", INFER, &pictures(1)).status, 404);
+}
+
+#[test]
 fn a_damaged_model_does_not_keep_the_others_from_being_ready() {
     let publisher = Publisher::new();
     publisher.publish(1);
