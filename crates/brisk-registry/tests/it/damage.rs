@@ -95,10 +95,11 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 fn refused<T: std::fmt::Debug>(result: brisk_registry::Result<T>) {
     if let Err(error) = result {
-        assert!(
-            matches!(error, Error::Damaged { .. } | Error::Newer { .. } | Error::NotFound { .. }),
-            "{error}"
+        let expected = matches!(
+            error,
+            Error::Damaged { .. } | Error::Newer { .. } | Error::NotFound { .. } | Error::NoEarlier { .. }
         );
+        assert!(expected, "{error}");
     }
 }
 
