@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::routing::get;
 use brisk_data::{Feature, Target};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value as Json, json};
 
 use super::console::{OWN, policy};
@@ -40,6 +40,9 @@ async fn document(State(app): State<Arc<App>>, headers: HeaderMap) -> Reply {
     reply_json(&openapi(&app, &headers))
 }
 
+/// What stands in an address as it is: RFC 3986, section 2.3.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// The whole document. The models that are served have pages of their own in it, for those who may ask them.
 fn openapi(app: &App, headers: &HeaderMap) -> Json {
     let mut paths: Map<String, Json> = Map::new();
@@ -62,13 +65,13 @@ fn openapi(app: &App, headers: &HeaderMap) -> Json {
             })
         };
         // As it stands in an address; braces would be a parameter.
-        let name = &utf8_percent_encode(&model.name, NON_ALPHANUMERIC).to_string();
+        let (name, path) = (&model.name, utf8_percent_encode(&model.name, UNRESERVED));
         paths.insert(
-            format!("/predict/{name}"),
+            format!("/predict/{path}"),
             json!({"post": page(format!("Asks {name}, version {}", model.version), schema_of_row(model))}),
         );
         paths.insert(
-            format!("/v2/models/{name}/infer"),
+            format!("/v2/models/{path}/infer"),
             json!({"post": page(format!("Asks {name} with tensors"), schema_of_tensors(model))}),
         );
     }
