@@ -76,7 +76,7 @@ pub struct Place {
 }
 
 /// Bytes that are read on the thread that they came on; more than that would keep others waiting.
-const LARGE: usize = 64 << 10;
+pub const LARGE: usize = 64 << 10;
 
 impl App {
     /// A server without models.
@@ -142,8 +142,8 @@ impl App {
 
     /// Room for more bytes of a request that has a place.
     pub async fn grow(&self, place: &mut Place, bytes: usize) -> Answered<()> {
-        let all = (self.options.max_memory >> 10).max(1);
-        let more = self.kibibytes(bytes).min((all - place.memory.num_permits().min(all)) as u32);
+        let left = self.kibibytes(usize::MAX).saturating_sub(place.memory.num_permits() as u32);
+        let more = self.kibibytes(bytes).min(left);
         let more = self.memory.clone().acquire_many_owned(more);
         match tokio::time::timeout(PATIENCE, more).await {
             Ok(Ok(more)) => {
@@ -213,9 +213,8 @@ impl App {
             let value = feature.encode(&[&Value::Text(text)], &mut notes).map_err(|e| Fault::bad(e.1))?;
             Ok(Encoded { inputs: vec![value], targets: Vec::new(), notes })
         };
-        let large = texts.len() > 8 || texts.iter().map(String::len).sum::<usize>() > LARGE;
-        let all = || texts.into_iter().map(|text| in_time(deadline).and_then(|()| sample(text)));
-        let samples = self.read(large, deadline, || all().collect::<Answered<Vec<_>>>()).await??;
+        let bytes = texts.iter().map(String::len).sum();
+        let samples = self.read(texts.into_iter(), bytes, deadline, sample).await?;
         let tokens = samples.iter().map(Encoded::tokens).sum();
         let span = trace::model(&picked.served.name, picked.served.version, samples.len());
         let said = self.engine.ask(&embedder.lane, samples, Some(deadline)).instrument(span).await;
@@ -224,10 +223,8 @@ impl App {
     }
 
     async fn ask_one(&self, served: &Arc<Served>, rows: &[Row], deadline: Instant) -> Answered<Asked> {
-        let large =
-            rows.len() > 8 || rows.iter().flat_map(|row| row.values()).map(weight).sum::<usize>() > LARGE;
-        let all = || rows.iter().map(|row| in_time(deadline).and_then(|()| encode(&served.ready, row)));
-        let samples = self.read(large, deadline, || all().collect::<Answered<Vec<_>>>()).await??;
+        let bytes = rows.iter().flat_map(|row| row.values()).map(weight).sum();
+        let samples = self.read(rows.iter(), bytes, deadline, |row| encode(&served.ready, row)).await?;
         let kept = if served.answers_need_samples() { samples.clone() } else { Vec::new() };
         let span = trace::model(&served.name, served.version, rows.len());
         let said = self.engine.ask(&served.lane, samples, Some(deadline)).instrument(span).await?;
@@ -235,13 +232,22 @@ impl App {
     }
 
     /// Reads a request. Large ones wait for their turn, so that few at once take memory and processor, and others are answered meanwhile.
-    async fn read<T>(&self, large: bool, deadline: Instant, work: impl FnOnce() -> T) -> Answered<T> {
+    async fn read<I, T>(
+        &self,
+        rows: impl ExactSizeIterator<Item = I>,
+        bytes: usize,
+        deadline: Instant,
+        one: impl Fn(I) -> Answered<T>,
+    ) -> Answered<Vec<T>> {
+        let large = rows.len() > 8 || bytes > LARGE;
+        let in_time = || if deadline > Instant::now() { Ok(()) } else { Err(late()) };
+        let work = || rows.map(|row| in_time().and_then(|()| one(row))).collect();
         if !large {
-            return Ok(work());
+            return work();
         }
         let _turn =
             tokio::time::timeout_at(deadline.into(), self.readers.acquire()).await.map_err(|_| late())?;
-        Ok(aside(work))
+        aside(work)
     }
 
     fn count(&self, picked: &Picked, started: Instant, rows: Result<usize, &Fault>) {
@@ -334,19 +340,12 @@ fn alike(a: &Said, b: &Said) -> &'static str {
 }
 
 /// Does what takes long while other requests of the thread go on.
-fn aside<T>(work: impl FnOnce() -> T) -> T {
+pub fn aside<T>(work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor::MultiThread};
     match Handle::try_current().is_ok_and(|h| h.runtime_flavor() == MultiThread) {
         true => tokio::task::block_in_place(work),
         false => work(),
     }
-}
-
-/// The JSON of a body. Errors say where it is wrong.
-pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Answered<T> {
-    let parse = || serde_json::from_slice(body);
-    let parsed = if body.len() > LARGE { aside(parse) } else { parse() };
-    parsed.map_err(|e| Fault::bad(format!("the body is not the JSON that is expected: {e}")))
 }
 
 /// Ends what was begun, also if its client goes away.
@@ -360,10 +359,6 @@ pub async fn to_the_end<T: Send + 'static>(
 /// The client has waited as long as it would.
 pub fn late() -> Fault {
     Fault::new(FaultKind::Deadline, "the request's deadline has passed")
-}
-
-fn in_time(deadline: Instant) -> Answered<()> {
-    if deadline > Instant::now() { Ok(()) } else { Err(late()) }
 }
 
 /// About how many bytes are to be read. Few bytes of a picture may be many pixels.

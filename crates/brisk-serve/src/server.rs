@@ -46,15 +46,6 @@ pub struct Server {
     grpc: Option<Port>,
 }
 
-/// A task that ends with what holds this.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// A port until it is listened on, and its address.
 type Port = (Option<(TcpListener, Option<TlsAcceptor>)>, SocketAddr);
 
@@ -111,17 +102,17 @@ impl Server {
             ports.spawn(accept(listener, tls, Speaks::Grpc, router, app.clone(), ended));
         }
         let mut stop = std::pin::pin!(stop);
-        let watching = async {
+        let following = async {
             self.load().await?;
-            let watching = AbortOnDrop(tokio::spawn(app.clone().watch()));
-            app.up().await;
-            ready(&self);
-            std::future::pending::<()>().await;
-            drop(watching);
-            Ok(())
+            let told = async {
+                app.up().await;
+                ready(&self);
+            };
+            tokio::join!(app.clone().watch(), told);
+            std::future::pending().await
         };
         let loaded = tokio::select! {
-            loaded = watching => loaded,
+            loaded = following => loaded,
             () = &mut stop => Ok(()),
         };
         app.stop();

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::Page;
-use super::reply::{Reply, json as reply_json, reply};
-use crate::app::{App, parse, to_the_end};
+use super::reply::{Reply, json as reply_json, parse, reply};
+use crate::app::{App, to_the_end};
 use crate::catalog::{Canary, Wanted};
 use crate::fault::{Answered, Fault};
 use crate::keys::Scope;

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::reply::{Reply, json as reply_json, openai, reply};
+use super::reply::{Reply, json as reply_json, openai, parse, reply};
 use super::{Deadline, Page};
-use crate::app::{App, parse};
+use crate::app::App;
 use crate::catalog::{Picked, Wanted};
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::keys::Scope;

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::reply::{Reply, json as reply_json, reply};
+use super::reply::{Reply, json as reply_json, parse, reply};
 use super::{Deadline, Page};
-use crate::app::{App, parse, text_row};
+use crate::app::{App, text_row};
 use crate::catalog::Wanted;
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::keys::Scope;

@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::app::{LARGE, aside};
 use crate::fault::{Answered, Fault, FaultKind};
 
 /// What handlers give.
@@ -66,4 +67,11 @@ impl IntoResponse for Fault {
     fn into_response(self) -> Reply {
         plain(&self)
     }
+}
+
+/// Reads a body of JSON. Errors say where it is wrong.
+pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Answered<T> {
+    let parse = || serde_json::from_slice(body);
+    let parsed = if body.len() > LARGE { aside(parse) } else { parse() };
+    parsed.map_err(|e| Fault::bad(format!("the body is not the JSON that is expected: {e}")))
 }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
-use super::reply::{Reply, json as reply_json, reply, typed};
+use super::reply::{Reply, json as reply_json, parse, reply, typed};
 use super::{Deadline, Page};
-use crate::app::{App, parse};
+use crate::app::App;
 use crate::catalog::Wanted;
 use crate::fault::{Answered, Fault, FaultKind};
 use crate::keys::Scope;

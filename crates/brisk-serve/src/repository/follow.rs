@@ -192,7 +192,7 @@ impl App {
 
     /// Looks for new versions until the server stops.
     pub async fn watch(self: Arc<App>) {
-        if self.options.watch.is_zero() || matches!(self.source.from, From::Folder { .. }) {
+        if !self.watches() {
             return;
         }
         while !self.is_stopping() {

@@ -51,6 +51,22 @@ impl App {
         loaded
     }
 
+    /// Does something with a version that this server can load, which stays in memory meanwhile. A model that was unloaded stays so.
+    async fn with_loaded<T>(
+        self: &Arc<App>,
+        name: &str,
+        version: Option<u64>,
+        act: impl Future<Output = T>,
+    ) -> Answered<T> {
+        let Some(version) = version.filter(|_| !self.is_unloaded(name)) else { return Ok(act.await) };
+        let pinned = self.try_load(name, Some(version)).await?;
+        let done = act.await;
+        if pinned {
+            self.unpin(name, version);
+        }
+        Ok(done)
+    }
+
     fn unpin(&self, name: &str, version: u64) {
         if let Some(pinned) = self.source.wishes().pinned.get_mut(name) {
             pinned.remove(&version);
@@ -93,16 +109,12 @@ impl App {
     pub async fn set_alias(self: &Arc<App>, name: &str, alias: &str, version: Option<u64>) -> Answered<()> {
         let repository = self.source.repository()?;
         match version {
-            Some(version) => {
-                let pinned = !self.is_unloaded(name) && self.try_load(name, Some(version)).await?;
-                let moved = repository.set_alias(name, alias, version).await;
-                if pinned {
-                    self.unpin(name, version);
-                }
-                moved.map_err(fault)?;
-            }
-            None => drop(repository.remove_alias(name, alias).await.map_err(fault)?),
-        }
+            Some(version) => self
+                .with_loaded(name, Some(version), repository.set_alias(name, alias, version))
+                .await?
+                .map_err(fault)?,
+            None => repository.remove_alias(name, alias).await.map_err(fault)?,
+        };
         self.refresh().await
     }
 
@@ -111,15 +123,7 @@ impl App {
         let repository = self.source.repository()?;
         // Not to a version that this server cannot load.
         let before = repository.earlier(name, alias).await.map_err(fault)?.first().copied();
-        let pinned = match before {
-            Some(before) if !self.is_unloaded(name) => self.try_load(name, Some(before)).await?,
-            _ => false,
-        };
-        let moved = repository.rollback(name, alias).await;
-        if let (true, Some(before)) = (pinned, before) {
-            self.unpin(name, before);
-        }
-        let moved = moved.map_err(fault)?;
+        let moved = self.with_loaded(name, before, repository.rollback(name, alias)).await?.map_err(fault)?;
         self.refresh().await?;
         match moved.to.and_then(|to| self.reasons(name, Some(to))) {
             None => Ok(moved),
@@ -135,18 +139,14 @@ impl App {
         if self.is_unloaded(name) {
             return Err(unloaded(name));
         }
-        let pinned = match canary {
-            Some(canary) => self.try_load(name, Some(canary.version)).await?,
-            None => false,
+        let change = async {
+            self.catalog.change(|table| {
+                if let Some(entry) = table.get_mut(name) {
+                    entry.canary = canary;
+                }
+            });
         };
-        self.catalog.change(|table| {
-            if let Some(entry) = table.get_mut(name) {
-                entry.canary = canary;
-            }
-        });
-        if let (true, Some(canary)) = (pinned, canary) {
-            self.unpin(name, canary.version);
-        }
+        self.with_loaded(name, canary.map(|c| c.version), change).await?;
         self.refresh().await
     }
 

@@ -170,10 +170,14 @@ struct Listed {
 }
 
 impl App {
-    /// Whether a version is tried again without being asked for.
+    /// Whether new versions are looked for.
+    fn watches(&self) -> bool {
+        !self.options.watch.is_zero() && matches!(self.source.from, From::Repository { .. })
+    }
+
+    /// Whether what failed is tried again without being asked for.
     fn tries_again(&self, trouble: &Trouble) -> bool {
-        let watches = !self.options.watch.is_zero() && matches!(self.source.from, From::Repository { .. });
-        trouble.passing && watches
+        trouble.passing && self.watches()
     }
 
     /// What there is. A model that cannot be read is in it with the reason.

@@ -38,6 +38,12 @@ impl Publisher {
         })
     }
 
+    /// Publishes another model.
+    fn publish_birds(&self) {
+        let folder = picture_model(self.dir.path(), 2);
+        self.with(async |r| r.publish(&Publication::new("birds", &folder)).await.map(drop).unwrap());
+    }
+
     fn alias(&self, alias: &str, version: u64) {
         self.with(async |repository| repository.set_alias("pets", alias, version).await.map(drop).unwrap());
     }
@@ -222,10 +228,7 @@ fn without_its_production_a_model_is_asked_by_name() {
 fn a_damaged_model_does_not_keep_the_others_from_being_ready() {
     let publisher = Publisher::new();
     publisher.publish(1);
-    publisher.with(async |r| {
-        let folder = picture_model(publisher.dir.path(), 2);
-        r.publish(&Publication::new("birds", &folder)).await.unwrap();
-    });
+    publisher.publish_birds();
     std::fs::write(Path::new(&publisher.location()).join("birds/1/config.json"), "{}").unwrap();
     let server = publisher.serve(Duration::ZERO);
     assert_eq!(server.ask("GET", "/v2/health/ready", &[], b"").status, 200);
@@ -264,10 +267,7 @@ fn what_fails_for_a_moment_is_tried_again() {
 fn a_server_can_be_told_to_serve_one_model_of_a_repository() {
     let publisher = Publisher::new();
     publisher.publish(1);
-    publisher.with(async |r| {
-        let folder = picture_model(publisher.dir.path(), 2);
-        r.publish(&Publication::new("birds", &folder)).await.unwrap();
-    });
+    publisher.publish_birds();
     let location = publisher.location();
     let named = |name: &str| Options { name: Some(name.into()), ..Options::default() };
     let server = serve(Path::new(&location), named("birds"));
