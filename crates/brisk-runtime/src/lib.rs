@@ -16,6 +16,7 @@ mod pool;
 mod programs;
 mod step;
 
+pub use brisk_kernels::matmul::Precision;
 pub use cpu::Cpu;
 pub use device::{Device, Error, Facts, Options, Program, Result, State, Timing};
 pub use pool::Pool;
