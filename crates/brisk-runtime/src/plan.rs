@@ -364,7 +364,7 @@ impl Planner {
             let parts = match &step.kernel {
                 Kernel::ConvGradKernel(conv) => conv.rows().div_ceil(48).min(16),
                 // Each part packs its rows and columns anew: only large blocks are worth that.
-                Kernel::MatMul { m, n, k, .. } => ((m * n) >> 16).clamp(1, 8).min((m * n * k) >> 22).max(1),
+                Kernel::MatMul { m, n, k, .. } => ((m * n) >> 17).clamp(1, 8).min((m * n * k) >> 22).max(1),
                 Kernel::ScatterAdd(_) => self.parts(&step),
                 _ => 1,
             };
