@@ -9,6 +9,7 @@ use std::time::Instant;
 use brisk_graph::op::{KernelCall, KernelInput};
 use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Data, Graph, Id, Op, Role, Shape, Tensor, decompose};
+use brisk_kernels::conv::Winograd;
 use brisk_kernels::elementwise::Buffer;
 use brisk_kernels::matmul::Precision;
 use brisk_kernels::parted::Parted;
@@ -711,6 +712,23 @@ impl Frame<'_> {
                 let (band, start) = conv.band(rows);
                 band.forward(1, &f(0)[start..], f(1), bias, *relu, y, scratch());
             }
+            Kernel::Winograd { conv, relu } => {
+                let bias = step.inputs.get(2).map(|&r| self.read(r));
+                let geometry = conv.conv();
+                if parts == 1 {
+                    let n = images(step.inputs[0], geometry.in_len());
+                    conv.run(n, f(0), f(1), bias, *relu, out(0), scratch());
+                    return Ok(());
+                }
+                // One image: each part has some rows of tiles.
+                let tiles = share(geometry.out_h.div_ceil(Winograd::ROWS), part, parts);
+                let rows = tiles.start * Winograd::ROWS..(tiles.end * Winograd::ROWS).min(geometry.out_h);
+                let row = geometry.out_w * geometry.out_c;
+                let y = self.piece(step.outputs[0], rows.start * row, rows.len() * row, tiled);
+                let (band, start) = conv.band(rows);
+                band.run(1, &f(0)[start..], f(1), bias, *relu, y, scratch());
+            }
+            Kernel::PackWinograd(conv) => conv.pack(f(0), out(0)),
             Kernel::ConvGradInput(conv) => {
                 conv.grad_input(images(step.inputs[0], conv.out_len()), f(0), f(1), out(0), scratch());
             }

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use brisk_graph::op::LAYER_NORM;
 use brisk_graph::prim::{Conv, Prim, Reduce, Window};
 use brisk_graph::{DType, Graph, Id, Op, Role, Shape, Tensor};
-use brisk_kernels::conv::Conv2d;
+use brisk_kernels::conv::{Conv2d, Winograd};
 use brisk_kernels::matmul::Precision;
 use brisk_kernels::pool::Pool2d;
 
@@ -71,10 +71,20 @@ struct Lowering<'a> {
     kept: Vec<bool>,
     /// The value of a node that everyone can see.
     global: HashMap<usize, V>,
-    packed: HashMap<(usize, &'static str, Conv2d), V>,
+    /// Kernels of convolutions in packed form.
+    packed: HashMap<(usize, Packing), V>,
     /// Matrices in packed form, each as it is or transposed.
     packed_matrices: HashMap<(usize, bool), V>,
     out: Lowered,
+}
+
+/// How a convolution's kernel is packed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Packing {
+    Forward(Conv2d),
+    Transposed(Conv2d),
+    PoolGrad(Conv2d),
+    Winograd(Winograd),
 }
 
 /// Steps of one list being made: a region, or the whole operations before it.

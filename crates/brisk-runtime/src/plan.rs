@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use brisk_graph::op::Cut;
 use brisk_graph::{DType, Graph, Tensor};
 
+use brisk_kernels::conv::Winograd;
 use brisk_kernels::elementwise::Access;
 use brisk_kernels::matmul::{self, Precision};
 
@@ -178,7 +179,7 @@ impl Planner {
         let sums = || block.steps.iter().flat_map(|s| &s.outputs).any(|o| !o.by_sample);
         let rows = |s: &Step| match s.kernel {
             Kernel::MatMul { batch: 1, m, packed: true, .. } => m / self.batch,
-            Kernel::Conv { .. } | Kernel::ConvPool { .. } => usize::MAX,
+            Kernel::Conv { .. } | Kernel::ConvPool { .. } | Kernel::Winograd { .. } => usize::MAX,
             _ => 0,
         };
         let most = if block.steps.iter().map(rows).max() == Some(1) { FEW_TOKENS } else { 1 };
@@ -244,6 +245,10 @@ impl Planner {
                 halves(m * n * k / faster, n.div_ceil(matmul::panel_width()))
             }
             Kernel::Conv { conv, .. } => halves(conv.out_len() * conv.rows(), conv.out_h),
+            Kernel::Winograd { conv, .. } => {
+                let conv = conv.conv();
+                halves(conv.out_len() * conv.rows() / 2, conv.out_h.div_ceil(Winograd::ROWS))
+            }
             Kernel::ConvPool { conv, pool, .. } if pool.window[0] == pool.stride[0] => {
                 halves(conv.out_len() * conv.rows(), pool.out_h)
             }

@@ -3,7 +3,7 @@
 use brisk_graph::op::{Attrs, OpDef};
 use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Id, Shape};
-use brisk_kernels::conv::Conv2d;
+use brisk_kernels::conv::{Conv2d, Winograd};
 use brisk_kernels::elementwise::Program;
 use brisk_kernels::matmul::Precision;
 use brisk_kernels::pool::Pool2d;
@@ -130,6 +130,16 @@ pub enum Kernel {
         /// Rectify the result.
         relu: bool,
     },
+    /// A convolution, or the gradient of one by its input, with fewer multiplications. Operands as of [`Kernel::Conv`], with a kernel
+    /// transformed for this.
+    Winograd {
+        /// Its geometry.
+        conv: Winograd,
+        /// Rectify the result.
+        relu: bool,
+    },
+    /// Transforms a kernel for [`Kernel::Winograd`].
+    PackWinograd(Winograd),
     /// Operands: dy, kernel packed transposed.
     ConvGradInput(Conv2d),
     /// Operands: x, dy. Adds up.
@@ -240,6 +250,8 @@ impl Kernel {
             Kernel::Pack(_) | Kernel::PackMatrix { .. } => "pack".into(),
             Kernel::PackTransposed(_) => "pack_transposed".into(),
             Kernel::Conv { relu, .. } => format!("conv{}", if *relu { "+relu" } else { "" }),
+            Kernel::Winograd { relu, .. } => format!("winograd{}", if *relu { "+relu" } else { "" }),
+            Kernel::PackWinograd(_) => "pack_winograd".into(),
             Kernel::ConvGradInput(_) => "conv_grad_input".into(),
             Kernel::ConvGradKernel(_) => "conv_grad_kernel".into(),
             Kernel::ConvPool { relu, .. } => format!("conv{}+max_pool", if *relu { "+relu" } else { "" }),
@@ -281,6 +293,7 @@ impl Kernel {
             Kernel::MatMul { batch, m, n, k, .. } => 2.0 * *batch as f64 * *m as f64 * *n as f64 * *k as f64,
             Kernel::Conv { conv: c, .. } | Kernel::ConvGradInput(c) | Kernel::ConvGradKernel(c) => conv(c),
             Kernel::ConvPool { conv: c, .. } => conv(c),
+            Kernel::Winograd { conv: c, .. } => conv(c.conv()),
             Kernel::ConvPoolGrad { conv: c, .. } => 2.0 * conv(c),
             _ => 0.0,
         }
@@ -290,6 +303,7 @@ impl Kernel {
     pub fn scratch(&self, n: usize) -> usize {
         match self {
             Kernel::Conv { conv, .. } => conv.forward_scratch(n),
+            Kernel::Winograd { conv, .. } => conv.scratch(n),
             Kernel::ConvGradInput(conv) => conv.grad_input_scratch(n),
             Kernel::ConvGradKernel(conv) => conv.grad_kernel_scratch(n),
             Kernel::ConvPool { conv, pool, .. } => conv.forward_pool_scratch(pool, n),
