@@ -33,7 +33,7 @@ use std::ops::Range;
 use tile::{Block, CopyColumns, GradBlock};
 use vector::{dispatch, lanes};
 
-pub use winograd::Winograd;
+pub use winograd::{Winograd, WinogradGrad};
 
 /// Pixels taken at a time for the kernel gradient: a tile's gradient panel and run positions stay in L1.
 const GRAD_PIXELS: usize = 192;

@@ -729,6 +729,13 @@ impl Frame<'_> {
                 band.run(1, &f(0)[start..], f(1), bias, *relu, y, scratch());
             }
             Kernel::PackWinograd(conv) => conv.pack(f(0), out(0)),
+            Kernel::WinogradGrad(conv) => {
+                let n = images(step.inputs[0], conv.conv().in_len());
+                let (dw, elements) = self.target(step.outputs[0], tiled);
+                assert!(conv.conv().kernel_len() <= elements, "a kernel inside its result");
+                // SAFETY: a whole kernel; parts have channels of their own.
+                unsafe { conv.run(conv.channels(part, parts), n, f(0), f(1), dw.cast(), scratch()) };
+            }
             Kernel::ConvGradInput(conv) => {
                 conv.grad_input(images(step.inputs[0], conv.out_len()), f(0), f(1), out(0), scratch());
             }

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use brisk_graph::op::LAYER_NORM;
 use brisk_graph::prim::{Conv, Prim, Reduce, Window};
 use brisk_graph::{DType, Graph, Id, Op, Role, Shape, Tensor};
-use brisk_kernels::conv::{Conv2d, Winograd};
+use brisk_kernels::conv::{Conv2d, Winograd, WinogradGrad};
 use brisk_kernels::matmul::Precision;
 use brisk_kernels::pool::Pool2d;
 

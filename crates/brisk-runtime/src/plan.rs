@@ -245,6 +245,7 @@ impl Planner {
                 halves(m * n * k / faster, n.div_ceil(matmul::panel_width()))
             }
             Kernel::Conv { conv, .. } => halves(conv.out_len() * conv.rows(), conv.out_h),
+            Kernel::WinogradGrad(_) => step.kernel.winograd_parts(),
             Kernel::Winograd { conv, .. } => {
                 let conv = conv.conv();
                 halves(conv.out_len() * conv.rows() / 2, conv.out_h.div_ceil(Winograd::ROWS))
@@ -270,7 +271,8 @@ impl Planner {
         };
         let mut steps = block.steps;
         // Large gradients of weights get a pass of their own, parallel over their parts, instead of a copy for each group.
-        let mut large = Vec::new();
+        let mut large: Vec<Step> =
+            steps.extract_if(.., |s| matches!(s.kernel, Kernel::WinogradGrad(_))).collect();
         while sum_of(&steps, &self.vals) > LARGE_SUMS {
             let divisible = |s: &Step| {
                 matches!(s.kernel, Kernel::ConvGradKernel(_) | Kernel::MatMul { .. } | Kernel::ScatterAdd(_))
@@ -368,6 +370,7 @@ impl Planner {
             self.arena = self.arena.max(scratch * 4);
             let parts = match &step.kernel {
                 Kernel::ConvGradKernel(conv) => conv.rows().div_ceil(48).min(16),
+                Kernel::WinogradGrad(_) => step.kernel.winograd_parts(),
                 // Each part packs its rows and columns anew: only large blocks are worth that.
                 Kernel::MatMul { m, n, k, .. } => ((m * n) >> 17).clamp(1, 8).min((m * n * k) >> 22).max(1),
                 Kernel::ScatterAdd(_) => self.parts(&step),

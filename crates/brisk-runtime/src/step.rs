@@ -3,7 +3,7 @@
 use brisk_graph::op::{Attrs, OpDef};
 use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Id, Shape};
-use brisk_kernels::conv::{Conv2d, Winograd};
+use brisk_kernels::conv::{Conv2d, Winograd, WinogradGrad};
 use brisk_kernels::elementwise::Program;
 use brisk_kernels::matmul::Precision;
 use brisk_kernels::pool::Pool2d;
@@ -144,6 +144,8 @@ pub enum Kernel {
     ConvGradInput(Conv2d),
     /// Operands: x, dy. Adds up.
     ConvGradKernel(Conv2d),
+    /// The same with fewer multiplications, over all samples at once.
+    WinogradGrad(WinogradGrad),
     /// Convolution, bias, rectification and max pooling in one. Operands: x, packed kernel, bias if any; results: the
     /// pooled map, the index of the winners.
     ConvPool {
@@ -252,6 +254,7 @@ impl Kernel {
             Kernel::Conv { relu, .. } => format!("conv{}", if *relu { "+relu" } else { "" }),
             Kernel::Winograd { relu, .. } => format!("winograd{}", if *relu { "+relu" } else { "" }),
             Kernel::PackWinograd(_) => "pack_winograd".into(),
+            Kernel::WinogradGrad(_) => "winograd_grad_kernel".into(),
             Kernel::ConvGradInput(_) => "conv_grad_input".into(),
             Kernel::ConvGradKernel(_) => "conv_grad_kernel".into(),
             Kernel::ConvPool { relu, .. } => format!("conv{}+max_pool", if *relu { "+relu" } else { "" }),
@@ -294,8 +297,17 @@ impl Kernel {
             Kernel::Conv { conv: c, .. } | Kernel::ConvGradInput(c) | Kernel::ConvGradKernel(c) => conv(c),
             Kernel::ConvPool { conv: c, .. } => conv(c),
             Kernel::Winograd { conv: c, .. } => conv(c.conv()),
+            Kernel::WinogradGrad(c) => conv(c.conv()),
             Kernel::ConvPoolGrad { conv: c, .. } => 2.0 * conv(c),
             _ => 0.0,
+        }
+    }
+
+    /// Into how many parts a [`Kernel::WinogradGrad`] is cut: each transforms the gradient anew.
+    pub fn winograd_parts(&self) -> usize {
+        match self {
+            Kernel::WinogradGrad(conv) => (conv.conv().in_c / 32).clamp(1, 16),
+            _ => 1,
         }
     }
 
@@ -304,6 +316,10 @@ impl Kernel {
         match self {
             Kernel::Conv { conv, .. } => conv.forward_scratch(n),
             Kernel::Winograd { conv, .. } => conv.scratch(n),
+            Kernel::WinogradGrad(conv) => {
+                let parts = self.winograd_parts();
+                (0..parts).map(|part| conv.scratch(conv.channels(part, parts), n)).max().unwrap_or(0)
+            }
             Kernel::ConvGradInput(conv) => conv.grad_input_scratch(n),
             Kernel::ConvGradKernel(conv) => conv.grad_kernel_scratch(n),
             Kernel::ConvPool { conv, pool, .. } => conv.forward_pool_scratch(pool, n),

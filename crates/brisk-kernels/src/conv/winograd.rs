@@ -4,6 +4,8 @@
 //! input channels, that is 36 matrix products of tiles by channels. (Lavin and Gray, 2015, arXiv 1509.09308, F(4x4, 3x3), at the points 0, 1,
 //! -1, 2, -2 and infinity.) In f32 the error is a few times that of the direct sum.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use super::Conv2d;
@@ -19,7 +21,11 @@ const POINTS: usize = IN * IN;
 /// Channels come in multiples of the widest vector.
 const CHANNELS: usize = 16;
 /// Fewer tiles an image are not worth reading the transformed kernel, which is four times as large as the kernel.
-const TILES: usize = 16;
+const TILES: usize = 4;
+/// The same of all images, for the gradient by the kernel.
+const GRAD_TILES: usize = 32;
+/// Tiles that are transformed at a time for that: so many terms each product sums.
+const GRAD_BLOCK: usize = 64;
 
 /// A convolution made so; also the gradient of one by its input, which is a convolution of the gradient by its result with the kernel turned.
 ///
@@ -52,13 +58,16 @@ impl Winograd {
     ///
     /// See [`Winograd`] for an example.
     pub fn forward_of(conv: &Conv2d) -> Option<Winograd> {
+        Winograd::suiting(conv).filter(|own| own.tiles() >= TILES)
+    }
+
+    fn suiting(conv: &Conv2d) -> Option<Winograd> {
         let suits = conv.kernel == [3, 3]
             && conv.stride == [1, 1]
             && conv.dilation == [1, 1]
             && conv.groups == 1
             && [conv.in_c, conv.out_c].iter().all(|&c| c >= 2 * CHANNELS && c.is_multiple_of(CHANNELS));
-        let own = Winograd { conv: conv.clone(), turned: false };
-        (suits && own.tiles() >= TILES).then_some(own)
+        suits.then(|| Winograd { conv: conv.clone(), turned: false })
     }
 
     /// The gradient of a convolution by its input.
@@ -99,7 +108,7 @@ impl Winograd {
     /// let (band, start) = Winograd::forward_of(&conv).unwrap().band(4..8);
     /// assert_eq!((band.conv().out_h, start), (4, 4 * 16 * 32));
     /// ```
-    pub fn band(&self, rows: std::ops::Range<usize>) -> (Winograd, usize) {
+    pub fn band(&self, rows: Range<usize>) -> (Winograd, usize) {
         let (conv, start) = self.conv.band(rows);
         (Winograd { conv, turned: self.turned }, start)
     }
@@ -175,7 +184,7 @@ impl Winograd {
         let products = &mut products[..POINTS * block * conv.out_c];
         for from in (0..all).step_by(block) {
             let count = block.min(all - from);
-            simd::dispatch(Inputs { own: self, from, count, x, into: inputs });
+            simd::dispatch(Inputs { own: self, from, count, channels: 0..conv.in_c, x, into: inputs });
             for point in 0..POINTS {
                 let a = &inputs[point * count * conv.in_c..][..count * conv.in_c];
                 let b = &packed[point * self.point_len()..][..self.point_len()];
@@ -262,6 +271,7 @@ struct Inputs<'a> {
     own: &'a Winograd,
     from: usize,
     count: usize,
+    channels: Range<usize>,
     x: &'a [f32],
     /// `[point][tile][channel]`
     into: &'a mut [f32],
@@ -280,7 +290,7 @@ impl WithSimd for Inputs<'_> {
             // The tile's first row and column, in the image with its padding.
             let (top, left) = (down * OUT, across * OUT);
             let inside = |at: usize, pad: usize, size: usize| at.checked_sub(pad).filter(|&i| i < size);
-            for channel in (0..in_c).step_by(S::F32_LANES) {
+            for channel in self.channels.clone().step_by(S::F32_LANES) {
                 let mut d = [[s.splat_f32s(0.0); IN]; IN];
                 for i in 0..IN {
                     let Some(row) = inside(top + i, pad[0], in_h) else { continue };
@@ -299,7 +309,8 @@ impl WithSimd for Inputs<'_> {
                 for i in 0..IN {
                     let points = input_points(s, d[i]);
                     for j in 0..IN {
-                        let at = ((i * IN + j) * self.count + t) * in_c + channel;
+                        let row = (i * IN + j) * self.count + t;
+                        let at = row * self.channels.len() + channel - self.channels.start;
                         store::<S>(self.into, at, points[j]);
                     }
                 }
@@ -415,6 +426,253 @@ impl WithSimd for Pack<'_> {
     }
 }
 
+/// The gradient of a convolution by its kernel, made so: `G^T [sum over tiles of (B^T d B) * (A dy A^T)] G`, summed for all images before
+/// it is transformed back.
+///
+/// ```
+/// use brisk_kernels::conv::{Conv2d, WinogradGrad};
+/// let conv = Conv2d {
+///     in_h: 16, in_w: 16, in_c: 32, out_h: 16, out_w: 16, out_c: 32,
+///     kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1], groups: 1,
+/// };
+/// let own = WinogradGrad::of(&conv, 2).unwrap();
+/// let (x, dy) = (vec![1.0; 2 * conv.in_len()], vec![0.5; 2 * conv.out_len()]);
+/// let (mut dw, mut scratch) = (vec![0.0; conv.kernel_len()], vec![0.0; own.scratch(0..32, 2)]);
+/// // SAFETY: `dw` is a whole kernel that nobody else writes.
+/// unsafe { own.run(0..32, 2, &x, &dy, dw.as_mut_ptr(), &mut scratch) };
+/// assert!((dw[4 * 32 * 32] - 0.5 * 2.0 * 256.0).abs() < 0.1); // the tap in the middle meets every pixel
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WinogradGrad {
+    own: Winograd,
+}
+
+impl WinogradGrad {
+    /// The gradient for a batch of `n` images, if it can be made so, and is worth it.
+    ///
+    /// See [`WinogradGrad`] for an example.
+    pub fn of(conv: &Conv2d, n: usize) -> Option<WinogradGrad> {
+        let own = Winograd::suiting(conv)?;
+        (n * own.tiles() >= GRAD_TILES).then_some(WinogradGrad { own })
+    }
+
+    /// The convolution.
+    ///
+    /// ```
+    /// # use brisk_kernels::conv::{Conv2d, WinogradGrad};
+    /// # let conv = Conv2d { in_h: 16, in_w: 16, in_c: 32, out_h: 14, out_w: 14, out_c: 64,
+    /// #     kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1 };
+    /// assert_eq!(WinogradGrad::of(&conv, 8).unwrap().conv(), &conv);
+    /// ```
+    pub fn conv(&self) -> &Conv2d {
+        &self.own.conv
+    }
+
+    /// The input channels of part `part` of `parts`.
+    ///
+    /// ```
+    /// # use brisk_kernels::conv::{Conv2d, WinogradGrad};
+    /// # let conv = Conv2d { in_h: 16, in_w: 16, in_c: 96, out_h: 14, out_w: 14, out_c: 64,
+    /// #     kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1 };
+    /// assert_eq!(WinogradGrad::of(&conv, 8).unwrap().channels(1, 2), 48..96);
+    /// ```
+    pub fn channels(&self, part: usize, parts: usize) -> Range<usize> {
+        let groups = self.own.conv.in_c / CHANNELS;
+        part * groups / parts * CHANNELS..(part + 1) * groups / parts * CHANNELS
+    }
+
+    fn block(&self, n: usize) -> usize {
+        GRAD_BLOCK.min((n * self.own.tiles()).max(1))
+    }
+
+    /// f32 of scratch memory that [`run`](Self::run) takes for some input channels of `n` images.
+    ///
+    /// See [`WinogradGrad`] for an example.
+    pub fn scratch(&self, channels: Range<usize>, n: usize) -> usize {
+        let out_c = self.own.conv.out_c;
+        let block = self.block(n);
+        let panels = matmul::packed_len(Precision::F32, block, out_c);
+        POINTS * (channels.len() * (block + out_c) + panels)
+    }
+
+    /// Overwrites `dw[.., channels, ..]` of a kernel's gradient `[3, 3, in_c, out_c]`; see [`Conv2d::grad_kernel`]. Each element is summed in
+    /// the same order whatever the channels of a call.
+    ///
+    /// # Safety
+    ///
+    /// `dw` is a whole kernel, whose places of these channels nobody else reads or writes meanwhile.
+    pub unsafe fn run(
+        &self,
+        channels: Range<usize>,
+        n: usize,
+        x: &[f32],
+        dy: &[f32],
+        dw: *mut f32,
+        scratch: &mut [f32],
+    ) {
+        let conv = &self.own.conv;
+        assert_eq!(x.len(), n * conv.in_len(), "x length");
+        assert_eq!(dy.len(), n * conv.out_len(), "dy length");
+        assert!(channels.end <= conv.in_c && scratch.len() >= self.scratch(channels.clone(), n), "channels");
+        assert!(channels.start.is_multiple_of(CHANNELS) && channels.end.is_multiple_of(CHANNELS), "channels");
+        let (block, all, m, out_c) = (self.block(n), n * self.own.tiles(), channels.len(), conv.out_c);
+        let (sums, scratch) = scratch.split_at_mut(POINTS * m * out_c);
+        let (inputs, gradients) = scratch.split_at_mut(POINTS * block * m);
+        if all == 0 {
+            sums.fill(0.0);
+        }
+        for from in (0..all).step_by(block) {
+            let count = block.min(all - from);
+            let each = matmul::packed_len(Precision::F32, count, out_c);
+            let own = &self.own;
+            simd::dispatch(Inputs { own, from, count, channels: channels.clone(), x, into: inputs });
+            if !out_c.is_multiple_of(matmul::panel_width()) {
+                gradients[..POINTS * each].fill(0.0);
+            }
+            simd::dispatch(Gradients { own, from, count, dy, into: gradients });
+            for point in 0..POINTS {
+                let a = &inputs[point * count * m..][..count * m];
+                let b = &gradients[point * each..][..each];
+                let c = &mut sums[point * m * out_c..][..m * out_c];
+                let to = c.as_mut_ptr();
+                // SAFETY: c has `m` rows of `out_c`.
+                unsafe {
+                    let more = from > 0;
+                    matmul::matmul_packed_into(
+                        Precision::F32,
+                        m,
+                        out_c,
+                        count,
+                        a,
+                        (1, m),
+                        b,
+                        to,
+                        out_c,
+                        more,
+                    );
+                }
+            }
+        }
+        // SAFETY: as the caller promises, the places of these channels are this call's.
+        let dw = unsafe { dw.add(channels.start * out_c) };
+        simd::dispatch(Kernel { sums, len: m * out_c, dw, tap: conv.in_c * out_c });
+    }
+}
+
+/// `A y`.
+#[inline(always)]
+fn gradient_points<S: Simd>(s: S, y: [S::f32s; OUT]) -> [S::f32s; IN] {
+    let [two, four, eight] = [2.0, 4.0, 8.0].map(|x| s.splat_f32s(x));
+    let (a, b) = (s.add_f32s(y[0], y[2]), s.add_f32s(y[1], y[3]));
+    let c = s.mul_add_e_f32s(four, y[2], y[0]);
+    let e = s.mul_add_e_f32s(eight, y[3], s.mul_f32s(two, y[1]));
+    [y[0], s.add_f32s(a, b), s.sub_f32s(a, b), s.add_f32s(c, e), s.sub_f32s(c, e), y[3]]
+}
+
+struct Gradients<'a> {
+    own: &'a Winograd,
+    from: usize,
+    count: usize,
+    dy: &'a [f32],
+    /// A packed matrix of tiles by channels for each point.
+    into: &'a mut [f32],
+}
+
+impl WithSimd for Gradients<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let conv = &self.own.conv;
+        let Conv2d { out_h, out_w, out_c, .. } = *conv;
+        let (width, count) = (matmul::panel_width(), self.count);
+        let each = matmul::packed_len(Precision::F32, count, out_c);
+        for t in 0..count {
+            let [image, down, across] = self.own.tile(self.from + t);
+            let dy = &self.dy[image * conv.out_len()..][..conv.out_len()];
+            for channel in (0..out_c).step_by(S::F32_LANES) {
+                let mut d = [[s.splat_f32s(0.0); OUT]; IN];
+                for i in 0..OUT {
+                    let row = down * OUT + i;
+                    for j in 0..OUT {
+                        let column = across * OUT + j;
+                        if row < out_h && column < out_w {
+                            d[i][j] = load::<S>(dy, (row * out_w + column) * out_c + channel);
+                        }
+                    }
+                }
+                for j in 0..OUT {
+                    let points = gradient_points(s, [d[0][j], d[1][j], d[2][j], d[3][j]]);
+                    for i in 0..IN {
+                        d[i][j] = points[i];
+                    }
+                }
+                let place = (channel / width * count + t) * width + channel % width;
+                for i in 0..IN {
+                    let points = gradient_points(s, d[i]);
+                    for j in 0..IN {
+                        store::<S>(self.into, (i * IN + j) * each + place, points[j]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G^T z`.
+#[inline(always)]
+fn taps<S: Simd>(s: S, z: [S::f32s; IN]) -> [S::f32s; 3] {
+    let [quarter, sixth, twelfth, least] =
+        [1.0 / 4.0, 1.0 / 6.0, 1.0 / 12.0, 1.0 / 24.0].map(|x| s.splat_f32s(x));
+    let (near, far) = (s.add_f32s(z[1], z[2]), s.add_f32s(z[3], z[4]));
+    let (near_odd, far_odd) = (s.sub_f32s(z[2], z[1]), s.sub_f32s(z[3], z[4]));
+    let sixth_near = s.mul_f32s(sixth, near);
+    [
+        s.sub_f32s(s.mul_add_e_f32s(quarter, z[0], s.mul_f32s(least, far)), sixth_near),
+        s.mul_add_e_f32s(sixth, near_odd, s.mul_f32s(twelfth, far_odd)),
+        s.add_f32s(s.sub_f32s(s.mul_f32s(sixth, far), sixth_near), z[5]),
+    ]
+}
+
+struct Kernel<'a> {
+    /// `[point][channels in by channels out]`
+    sums: &'a [f32],
+    /// Numbers of a point.
+    len: usize,
+    /// `len` floats may be written from here on, and from each of nine taps, `tap` floats apart.
+    dw: *mut f32,
+    tap: usize,
+}
+
+impl WithSimd for Kernel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        for at in (0..self.len).step_by(S::F32_LANES) {
+            let mut rows = [[s.splat_f32s(0.0); 3]; IN];
+            for i in 0..IN {
+                let mut z = [s.splat_f32s(0.0); IN];
+                for j in 0..IN {
+                    z[j] = load::<S>(self.sums, (i * IN + j) * self.len + at);
+                }
+                rows[i] = taps(s, z);
+            }
+            for j in 0..3 {
+                let column =
+                    taps(s, [rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]]);
+                for i in 0..3 {
+                    // SAFETY: `at` and the lanes after it are below `len`, which is a multiple of them.
+                    unsafe {
+                        let to = self.dw.add((i * 3 + j) * self.tap + at);
+                        to.cast::<S::f32s>().write_unaligned(column[i]);
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -487,6 +745,20 @@ mod tests {
             let mut got = vec![f32::NAN; n * conv.in_len()];
             own.run(n, &dy, &packed, None, false, &mut got, &mut vec![f32::NAN; own.scratch(n)]);
             close(&got, &want, "gradient");
+
+            let mut want = vec![0.0; conv.kernel_len()];
+            conv.grad_kernel(n, &x, &dy, &mut want, &mut vec![0.0; conv.grad_kernel_scratch(n)]);
+            let own = WinogradGrad::of(&conv, 2 * GRAD_TILES).unwrap();
+            for parts in [1, 2] {
+                let mut got = vec![f32::NAN; conv.kernel_len()];
+                for part in 0..parts {
+                    let channels = own.channels(part, parts);
+                    let mut scratch = vec![f32::NAN; own.scratch(channels.clone(), n)];
+                    // SAFETY: `got` is a whole kernel.
+                    unsafe { own.run(channels, n, &x, &dy, got.as_mut_ptr(), &mut scratch) };
+                }
+                close(&got, &want, "gradient by the kernel");
+            }
         }
     }
 

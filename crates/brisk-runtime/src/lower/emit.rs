@@ -418,7 +418,15 @@ impl Lowering<'_> {
                 refs[1].val = self.pack(list, inputs[1], packing, packs);
                 kernel
             }
-            Prim::ConvGradKernel(c, _) => Kernel::ConvGradKernel(conv2d(c, of(0), shape, of(1))),
+            Prim::ConvGradKernel(c, _) => {
+                let conv = conv2d(c, of(0), shape, of(1));
+                match WinogradGrad::of(&conv, of(0)[0]) {
+                    Some(conv) if !list.by_tile || self.places.place[n] == Place::Sum => {
+                        Kernel::WinogradGrad(conv)
+                    }
+                    _ => Kernel::ConvGradKernel(conv),
+                }
+            }
             Prim::MaxPool(w) => Kernel::MaxPool { pool: pool2d(w, of(0), shape), map: true, index: false },
             Prim::MaxPoolIndex(w) => {
                 Kernel::MaxPool { pool: pool2d(w, of(0), shape), map: false, index: true }
