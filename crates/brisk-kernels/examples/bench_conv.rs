@@ -2,7 +2,9 @@
 //!
 //! `cargo run --release -p brisk-kernels --example bench_conv [-- FILTER]`.
 
-use brisk_kernels::conv::{Conv2d, Winograd};
+#![allow(unsafe_code)]
+
+use brisk_kernels::conv::{Conv2d, Winograd, WinogradGrad};
 use brisk_kernels::pool::Pool2d;
 use brisk_kernels::simd::Level;
 use std::hint::black_box;
@@ -152,6 +154,19 @@ fn bench(name: &str, c: &Conv2d, n: usize, peak: f64) {
         let mut scratch = vec![0.0; own.scratch(n)];
         let forward = time(|| own.run(n, &x, &packed, Some(&bias), true, black_box(&mut y), &mut scratch));
         println!("{:34} forward {}   packing {:.1} us", "  Winograd", report(forward), packing * 1e6);
+    }
+    if let Some(own) = WinogradGrad::of(c, n) {
+        let mut scratch = vec![0.0; own.scratch(0..c.in_c, n)];
+        let all = time(|| {
+            // SAFETY: `dw` is a whole kernel.
+            unsafe { own.run(0..c.in_c, n, &x, &dy, dw.as_mut_ptr(), &mut scratch) }
+        });
+        let part = time(|| {
+            // SAFETY: as above.
+            unsafe { own.run(0..32, n, &x, &dy, dw.as_mut_ptr(), &mut scratch) }
+        });
+        let parts = c.in_c as f64 / 32.0;
+        println!("{:34} grad_kernel {}   by 32 channels {}", "  Winograd", report(all), report(part * parts));
     }
 }
 

@@ -306,7 +306,7 @@ impl Kernel {
     /// Into how many parts a [`Kernel::WinogradGrad`] is cut: each transforms the gradient anew.
     pub fn winograd_parts(&self) -> usize {
         match self {
-            Kernel::WinogradGrad(conv) => (conv.conv().in_c / 32).clamp(1, 16),
+            Kernel::WinogradGrad(conv) => (conv.conv().in_c / 64).clamp(2, 16),
             _ => 1,
         }
     }
