@@ -12,6 +12,13 @@ use super::Conv2d;
 use crate::matmul::{self, Precision};
 use crate::simd;
 
+/// Distance of the matrices of two points that have so many numbers each: a multiple of a page would crowd a tile's points into the same sets
+/// of a cache.
+fn apart(numbers: usize) -> usize {
+    const LINE: usize = 16;
+    (numbers.div_ceil(LINE) | 1) * LINE
+}
+
 /// Results of a tile along an axis.
 const OUT: usize = 4;
 /// Inputs of a tile along an axis.
@@ -129,7 +136,7 @@ impl Winograd {
     }
 
     fn point_len(&self) -> usize {
-        matmul::packed_len(Precision::F32, self.conv.in_c, self.conv.out_c)
+        apart(matmul::packed_len(Precision::F32, self.conv.in_c, self.conv.out_c))
     }
 
     /// f32 that [`pack`](Self::pack) writes. Depends on the CPU level in use.
@@ -156,7 +163,8 @@ impl Winograd {
     ///
     /// See [`Winograd`] for an example.
     pub fn scratch(&self, n: usize) -> usize {
-        POINTS * self.block(n) * (self.conv.in_c + self.conv.out_c)
+        let block = self.block(n);
+        POINTS * (apart(block * self.conv.in_c) + apart(block * self.conv.out_c))
     }
 
     /// `y = conv(x, w) + bias`, then `max(y, 0)` if `relu`, with the shapes of [`Conv2d::forward`]. The bits of an image's result do not depend
@@ -180,15 +188,14 @@ impl Winograd {
         assert!(bias.is_none_or(|b| b.len() == conv.out_c), "bias length");
         assert!(scratch.len() >= self.scratch(n), "scratch length");
         let (block, all) = (self.block(n), n * self.tiles());
-        let (inputs, products) = scratch.split_at_mut(POINTS * block * conv.in_c);
-        let products = &mut products[..POINTS * block * conv.out_c];
+        let (inputs, products) = scratch.split_at_mut(POINTS * apart(block * conv.in_c));
         for from in (0..all).step_by(block) {
             let count = block.min(all - from);
             simd::dispatch(Inputs { own: self, from, count, channels: 0..conv.in_c, x, into: inputs });
             for point in 0..POINTS {
-                let a = &inputs[point * count * conv.in_c..][..count * conv.in_c];
+                let a = &inputs[point * apart(count * conv.in_c)..][..count * conv.in_c];
                 let b = &packed[point * self.point_len()..][..self.point_len()];
-                let c = &mut products[point * count * conv.out_c..][..count * conv.out_c];
+                let c = &mut products[point * apart(count * conv.out_c)..][..count * conv.out_c];
                 let (to, k, n) = (c.as_mut_ptr(), conv.in_c, conv.out_c);
                 // SAFETY: c has `count` rows of `out_c`.
                 unsafe {
@@ -309,8 +316,8 @@ impl WithSimd for Inputs<'_> {
                 for i in 0..IN {
                     let points = input_points(s, d[i]);
                     for j in 0..IN {
-                        let row = (i * IN + j) * self.count + t;
-                        let at = row * self.channels.len() + channel - self.channels.start;
+                        let point = (i * IN + j) * apart(self.count * self.channels.len());
+                        let at = point + t * self.channels.len() + channel - self.channels.start;
                         store::<S>(self.into, at, points[j]);
                     }
                 }
@@ -347,7 +354,8 @@ impl WithSimd for Outputs<'_> {
                 for j in 0..IN {
                     let mut column = [zero; IN];
                     for i in 0..IN {
-                        let at = ((i * IN + j) * self.count + t) * out_c + channel;
+                        let point = (i * IN + j) * apart(self.count * out_c);
+                        let at = point + t * out_c + channel;
                         column[i] = load::<S>(self.products, at);
                     }
                     let column = outputs(s, column);
@@ -492,7 +500,7 @@ impl WinogradGrad {
         let out_c = self.own.conv.out_c;
         let block = self.block(n);
         let panels = matmul::packed_len(Precision::F32, block, out_c);
-        POINTS * (channels.len() * (block + out_c) + panels)
+        POINTS * (apart(channels.len() * block) + apart(channels.len() * out_c) + apart(panels))
     }
 
     /// Overwrites `dw[.., channels, ..]` of a kernel's gradient `[3, 3, in_c, out_c]`; see [`Conv2d::grad_kernel`]. Each element is summed in
@@ -516,14 +524,14 @@ impl WinogradGrad {
         assert!(channels.end <= conv.in_c && scratch.len() >= self.scratch(channels.clone(), n), "channels");
         assert!(channels.start.is_multiple_of(CHANNELS) && channels.end.is_multiple_of(CHANNELS), "channels");
         let (block, all, m, out_c) = (self.block(n), n * self.own.tiles(), channels.len(), conv.out_c);
-        let (sums, scratch) = scratch.split_at_mut(POINTS * m * out_c);
-        let (inputs, gradients) = scratch.split_at_mut(POINTS * block * m);
+        let (sums, scratch) = scratch.split_at_mut(POINTS * apart(m * out_c));
+        let (inputs, gradients) = scratch.split_at_mut(POINTS * apart(block * m));
         if all == 0 {
             sums.fill(0.0);
         }
         for from in (0..all).step_by(block) {
             let count = block.min(all - from);
-            let each = matmul::packed_len(Precision::F32, count, out_c);
+            let each = apart(matmul::packed_len(Precision::F32, count, out_c));
             let own = &self.own;
             simd::dispatch(Inputs { own, from, count, channels: channels.clone(), x, into: inputs });
             if !out_c.is_multiple_of(matmul::panel_width()) {
@@ -531,9 +539,9 @@ impl WinogradGrad {
             }
             simd::dispatch(Gradients { own, from, count, dy, into: gradients });
             for point in 0..POINTS {
-                let a = &inputs[point * count * m..][..count * m];
+                let a = &inputs[point * apart(count * m)..][..count * m];
                 let b = &gradients[point * each..][..each];
-                let c = &mut sums[point * m * out_c..][..m * out_c];
+                let c = &mut sums[point * apart(m * out_c)..][..m * out_c];
                 let to = c.as_mut_ptr();
                 // SAFETY: c has `m` rows of `out_c`.
                 unsafe {
@@ -586,7 +594,7 @@ impl WithSimd for Gradients<'_> {
         let conv = &self.own.conv;
         let Conv2d { out_h, out_w, out_c, .. } = *conv;
         let (width, count) = (matmul::panel_width(), self.count);
-        let each = matmul::packed_len(Precision::F32, count, out_c);
+        let each = apart(matmul::packed_len(Precision::F32, count, out_c));
         for t in 0..count {
             let [image, down, across] = self.own.tile(self.from + t);
             let dy = &self.dy[image * conv.out_len()..][..conv.out_len()];
@@ -654,7 +662,7 @@ impl WithSimd for Kernel<'_> {
             for i in 0..IN {
                 let mut z = [s.splat_f32s(0.0); IN];
                 for j in 0..IN {
-                    z[j] = load::<S>(self.sums, (i * IN + j) * self.len + at);
+                    z[j] = load::<S>(self.sums, (i * IN + j) * apart(self.len) + at);
                 }
                 rows[i] = taps(s, z);
             }
