@@ -4,6 +4,8 @@ mod machine;
 mod peers;
 mod protocol;
 mod report;
+mod results;
+mod rows;
 mod venv;
 
 use clap::Parser;
@@ -12,7 +14,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
 enum Command {
-    /// Measure Brisk against PyTorch, Keras and JAX, and write docs/benchmarks.md
+    /// Measure Brisk against PyTorch, Keras, JAX and ONNX Runtime, row by row
     Peers(peers::Peers),
     /// Make the golden files of brisk-testkit anew, and check them against Keras
     Goldens,
