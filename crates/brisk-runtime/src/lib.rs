@@ -13,10 +13,12 @@ mod matrices;
 mod place;
 mod plan;
 mod pool;
+mod profile;
 mod programs;
 mod step;
 
 pub use cpu::Cpu;
-pub use device::{Device, Error, Facts, Options, Program, Result, State, Timing};
+pub use device::{Device, Error, Facts, Options, Program, Result, State};
 pub use pool::Pool;
+pub use profile::{Event, Timing, chrome_trace};
 pub use programs::Programs;

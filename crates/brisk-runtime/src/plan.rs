@@ -10,6 +10,7 @@ use brisk_kernels::elementwise::Access;
 use crate::device::Error;
 use crate::lower::{Block, Lowered};
 use crate::matrices::Kept;
+use crate::profile::Part;
 use crate::step::{Kernel, Loc, Ref, Step, V, Val};
 
 /// What the plan assumes of a machine. Results do not depend on the number of threads, so it is not in here.
@@ -573,6 +574,50 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
+    /// Bytes of the operands that part of a step reads, and of the results that it writes.
+    pub fn part_bytes(&self, step: usize, part: Part) -> f64 {
+        let step = &self.steps[step];
+        let share = |r: &Ref| {
+            let bytes = self.vals[r.val].bytes() as f64;
+            match part {
+                Part::Samples(n) if r.by_sample => bytes * n as f64 / self.batch as f64,
+                Part::Samples(_) => bytes,
+                Part::Of(_, parts) => bytes / parts as f64,
+            }
+        };
+        let inputs = step.inputs.iter().enumerate().map(|(i, r)| match step.kernel {
+            // Only the rows that are asked for.
+            Kernel::Take(_) if i == 0 => share(&step.outputs[0]),
+            _ => share(r),
+        });
+        inputs.chain(step.outputs.iter().map(share)).sum()
+    }
+
+    /// [`Plan::part_bytes`] of all parts of a run, for each step.
+    pub fn step_bytes(&self) -> Vec<f64> {
+        let mut bytes = vec![0.0; self.steps.len()];
+        for stage in &self.stages {
+            match stage {
+                Stage::Region { steps, tile, groups, .. } => {
+                    for group in 0..*groups {
+                        let mut left = (group + 1) * self.batch / groups - group * self.batch / groups;
+                        while left > 0 {
+                            let n = left.min(*tile);
+                            steps.iter().for_each(|&s| bytes[s] += self.part_bytes(s, Part::Samples(n)));
+                            left -= n;
+                        }
+                    }
+                }
+                Stage::Wave { tasks } => {
+                    for &(s, part, parts) in tasks {
+                        bytes[s] += self.part_bytes(s, Part::Of(part, parts));
+                    }
+                }
+            }
+        }
+        bytes
+    }
+
     fn show(&self, step: usize) -> String {
         let step = &self.steps[step];
         let name = |r: &Ref| {

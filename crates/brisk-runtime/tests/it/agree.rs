@@ -7,7 +7,7 @@ use brisk_kernels::random;
 use brisk_runtime::{Cpu, Device, Error, Options, State};
 
 /// Values for every input of a graph: floats around zero, indices below 3.
-fn sample_inputs(graph: &Graph) -> Vec<Tensor> {
+pub fn sample_inputs(graph: &Graph) -> Vec<Tensor> {
     let fill = |(i, input): (usize, &brisk_graph::Input)| {
         let node = graph.node(input.id);
         let mut uniform = vec![0.0; node.shape.elements()];
@@ -66,7 +66,7 @@ pub fn descent<'g>(b: &'g Builder, loss: Value<'g>, weights: &[Value<'g>]) -> Gr
     b.finish(&[("loss", loss)], &updates).unwrap()
 }
 
-fn conv_net(batch: usize, same: bool, bias: bool) -> Graph {
+pub fn conv_net(batch: usize, same: bool, bias: bool) -> Graph {
     let b = Builder::new();
     let x = b.input("x", Role::Batch, [batch, 9, 10, 3], DType::U8).cast(DType::F32) * (1.0 / 255.0);
     let y = b.input("y", Role::Batch, [batch], DType::I32);
