@@ -3,7 +3,10 @@
 //!
 //! GB/s count the bytes that a kernel must read and write, not those that caches fetch besides.
 
+#![allow(unsafe_code)]
+
 use brisk_kernels::elementwise::{Access, Binary, Inst, Operand, Program, Slice, Unary};
+use brisk_kernels::matmul::Precision;
 use brisk_kernels::recurrent::{Incoming, Kind, Sequences};
 use brisk_kernels::{matmul, movement, norm, random, reduce, simd, softmax};
 use std::hint::black_box;
@@ -221,7 +224,7 @@ fn main() {
         ("attention values", 64, 32, 128, row_major(128), row_major(384)),
         ("attention, gradient by values", 128, 32, 64, transposed(128), row_major(384)),
     ];
-    for (name, m, n, k, a, b) in products {
+    for (name, m, n, k, a, b) in products.iter().copied() {
         let mut c = vec![0.0; m * n];
         let seconds = time(|| matmul::matmul(m, n, k, &x, a, &x[1 << 20..], b, &mut c, n, false));
         println!(
@@ -230,6 +233,38 @@ fn main() {
             (2 * m * n * k) as f64 / seconds / 1e9,
             seconds * 1e6
         );
+    }
+
+    for (name, m, n, k, a, b) in &products[1..8] {
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+            let mut packed = vec![0.0; matmul::packed_len(precision, *k, *n)];
+            let mut c = vec![0.0; m * n];
+            let packing = time(|| matmul::pack(precision, *k, *n, &x[1 << 20..], *b, 0, &mut packed));
+            let seconds = time(|| {
+                // SAFETY: c has `m` rows of `n`.
+                unsafe {
+                    matmul::matmul_packed_into(
+                        precision,
+                        *m,
+                        *n,
+                        *k,
+                        &x,
+                        *a,
+                        &packed,
+                        c.as_mut_ptr(),
+                        *n,
+                        false,
+                    );
+                }
+            });
+            println!(
+                "{:<60} {:>8.1} GFLOP/s {:>10.2} us, packing {:>8.2} us",
+                format!("{precision:?} {m} x {n} x {k}, {name}"),
+                (2 * m * n * k) as f64 / seconds / 1e9,
+                seconds * 1e6,
+                packing * 1e6
+            );
+        }
     }
 
     for kind in [Kind::Lstm, Kind::Gru, Kind::Simple] {

@@ -92,6 +92,32 @@ pub fn level() -> Level {
     })
 }
 
+/// Whether the CPU multiplies bfloat16 numbers itself (AVX512-BF16); not at a [`level`] below AVX-512.
+///
+/// ```
+/// use brisk_kernels::simd::{Level, has_bf16, level};
+/// assert!(!has_bf16() || level() == Level::Avx512);
+/// ```
+pub fn has_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return level() == Level::Avx512 && std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Whether the CPU multiplies numbers of eight bits itself (AVX512-VNNI); not at a [`level`] below AVX-512.
+///
+/// ```
+/// use brisk_kernels::simd::{Level, has_vnni, level};
+/// assert!(!has_vnni() || level() == Level::Avx512);
+/// ```
+pub fn has_vnni() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return level() == Level::Avx512 && std::arch::is_x86_feature_detected!("avx512vnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// Every level that this machine can run, for tests that compare them.
 ///
 /// ```

@@ -8,6 +8,7 @@ use brisk_graph::op::{KernelCall, KernelInput};
 use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Data, Graph, Id, Op, Role, Shape, Tensor, decompose};
 use brisk_kernels::elementwise::Buffer;
+use brisk_kernels::matmul::Precision;
 use brisk_kernels::parted::Parted;
 use brisk_kernels::{matmul, movement, random, reduce, simd};
 
@@ -43,6 +44,7 @@ pub struct Cpu {
     workplace: Arc<Mutex<Workplace>>,
     threads: usize,
     machine: Machine,
+    precision: Precision,
 }
 
 impl Cpu {
@@ -51,7 +53,26 @@ impl Cpu {
         let threads = threads.max(1);
         let memory = Memory { shared: Block::new(0), sums: Block::new(0), arenas: Block::new(0) };
         let workplace = Workplace { pool: Pool::new(threads), memory, matrices: Matrices::default() };
-        Cpu { workplace: Arc::new(Mutex::new(workplace)), threads, machine: Machine::default() }
+        let workplace = Arc::new(Mutex::new(workplace));
+        Cpu { workplace, threads, machine: Machine::default(), precision: Precision::F32 }
+    }
+
+    /// The same device, rounding the operands of large matrix products: those of dense layers with at least 8,192 weights, and of
+    /// the gradients of those. Everything else, weights and their updates included, stays f32. [`Precision::Int8`] only
+    /// touches weights that a graph does not update: training is f32 with it.
+    ///
+    /// ```
+    /// use brisk_runtime::{Cpu, Device, Precision};
+    /// let device = Cpu::new(2).with_precision(Precision::Bf16);
+    /// assert!(device.describe().ends_with("bf16"));
+    /// ```
+    pub fn with_precision(self, precision: Precision) -> Cpu {
+        Cpu { precision, ..self }
+    }
+
+    /// What the operands of large matrix products are rounded to.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// A device of as many threads as the machine runs at once.
@@ -74,7 +95,7 @@ impl Device for Cpu {
         };
         let graph = decompose(graph, kernel)?.compact();
         let found = places(&graph);
-        let lowered = lower(&graph, &found, options.trace)?;
+        let lowered = lower(&graph, &found, options.trace, self.precision)?;
         let plan = plan(&graph, lowered, found.batch, options.guard.as_deref(), options.trace, self.machine)?;
         let flops = plan.steps.iter().map(|s| s.kernel.flops(found.batch)).sum();
         let bytes = plan.shared + plan.sums + plan.arena * self.threads;
@@ -97,7 +118,12 @@ impl Device for Cpu {
 
     fn describe(&self) -> String {
         let level = format!("{:?}", simd::level()).to_lowercase();
-        format!("cpu, {} thread{}, {level}", self.threads, if self.threads == 1 { "" } else { "s" })
+        let precision = match self.precision {
+            Precision::F32 => String::new(),
+            other => format!(", {}", other.name()),
+        };
+        let threads = if self.threads == 1 { "thread" } else { "threads" };
+        format!("cpu, {} {threads}, {level}{precision}", self.threads)
     }
 
     fn trim(&self) {
@@ -613,23 +639,26 @@ impl Frame<'_> {
                 // through at the same index (see `Planner::same_index`); parts are disjoint.
                 unsafe { program.run(space, buffers, range) };
             }
-            Kernel::MatMul { m, n, k, packed: true, .. } => {
+            Kernel::MatMul { m, n, k, packed: true, precision, .. } => {
                 let rows = if tiled { self.part(*m) } else { *m };
                 let (c, elements) = self.target(step.outputs[0], tiled);
                 assert!(rows * n <= elements, "a product inside its result");
                 // SAFETY: `rows` rows of `n` that nobody else uses meanwhile.
-                unsafe { matmul::matmul_packed_into(rows, *n, *k, f(0), (*k, 1), f(1), c.cast(), *n, false) };
+                unsafe {
+                    let (a, b) = (f(0), f(1));
+                    matmul::matmul_packed_into(*precision, rows, *n, *k, a, (*k, 1), b, c.cast(), *n, false);
+                }
             }
-            Kernel::MatMul { batch, m, n, k, ta, tb, packed: false } => {
-                self.matmul(step, [*batch, *m, *n, *k], [*ta, *tb], part, parts, tiled)
+            Kernel::MatMul { batch, m, n, k, ta, tb, packed: false, precision } => {
+                self.matmul(step, *precision, [*batch, *m, *n, *k], [*ta, *tb], part, parts, tiled)
             }
-            Kernel::PackMatrix { n, k, transposed } => {
+            Kernel::PackMatrix { n, k, transposed, precision } => {
                 let panels = n.div_ceil(matmul::panel_width());
                 let own = part * panels / parts..(part + 1) * panels / parts;
-                let each = matmul::panel_width() * k;
+                let each = matmul::panel_len(*precision, *k);
                 let into = self.piece(step.outputs[0], own.start * each, own.len() * each, tiled);
                 let strides = if *transposed { (1, *k) } else { (*n, 1) };
-                matmul::pack(*k, *n, f(0), strides, own.start, into);
+                matmul::pack(*precision, *k, *n, f(0), strides, own.start, into);
             }
             Kernel::Pack(conv) => conv.pack(f(0), out(0)),
             Kernel::PackTransposed(conv) => conv.pack_transposed(f(0), out(0)),
@@ -818,6 +847,7 @@ impl Frame<'_> {
     fn matmul(
         &self,
         step: &Step,
+        precision: Precision,
         [batch, m, n, k]: [usize; 4],
         [ta, tb]: [bool; 2],
         part: usize,
@@ -845,7 +875,8 @@ impl Frame<'_> {
             // SAFETY: a block inside the result; the blocks of a step's parts are disjoint.
             unsafe {
                 let c = c.cast::<f32>().add(rows.start * n + columns.start);
-                matmul::matmul_into(rows.len(), columns.len(), k, a, a_strides, b, b_strides, c, n, sums);
+                let (rows, columns) = (rows.len(), columns.len());
+                matmul::matmul_into(precision, rows, columns, k, a, a_strides, b, b_strides, c, n, sums);
             }
         } else {
             let c = self.write::<f32>(step.outputs[0], tiled);

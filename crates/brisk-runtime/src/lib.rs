@@ -17,6 +17,7 @@ mod profile;
 mod programs;
 mod step;
 
+pub use brisk_kernels::matmul::Precision;
 pub use cpu::Cpu;
 pub use device::{Device, Error, Facts, Options, Program, Result, State};
 pub use pool::Pool;

@@ -10,6 +10,7 @@ use brisk_graph::op::LAYER_NORM;
 use brisk_graph::prim::{Conv, Prim, Reduce, Window};
 use brisk_graph::{DType, Graph, Id, Op, Role, Shape, Tensor};
 use brisk_kernels::conv::Conv2d;
+use brisk_kernels::matmul::Precision;
 use brisk_kernels::pool::Pool2d;
 
 use crate::device::Error;
@@ -48,12 +49,12 @@ const RECOMPUTE: usize = 24;
 const PACKED_ROWS: usize = 64;
 /// ... one that does not is packed once, for so many ...
 const KEPT_ROWS: usize = 5;
-/// ... and both have so many elements.
+/// ... and both have so many elements. A product with a smaller matrix is made in f32.
 const PACKED_ELEMENTS: usize = 8 << 10;
 
 /// Lowers a graph of primitives and of named operations with kernels.
-pub fn lower(graph: &Graph, places: &Places, trace: bool) -> Result<Lowered, Error> {
-    let mut lowering = Lowering::new(graph, places, trace);
+pub fn lower(graph: &Graph, places: &Places, trace: bool, precision: Precision) -> Result<Lowered, Error> {
+    let mut lowering = Lowering::new(graph, places, trace, precision);
     lowering.run()?;
     Ok(lowering.out)
 }
@@ -62,6 +63,8 @@ struct Lowering<'a> {
     graph: &'a Graph,
     places: &'a Places,
     trace: bool,
+    /// Of large products.
+    precision: Precision,
     users: Vec<Vec<usize>>,
     root: Vec<bool>,
     /// By-sample values that a later region or a whole operation reads.
@@ -132,7 +135,7 @@ struct Backward {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(graph: &'a Graph, places: &'a Places, trace: bool) -> Lowering<'a> {
+    fn new(graph: &'a Graph, places: &'a Places, trace: bool, precision: Precision) -> Lowering<'a> {
         let live = graph.live();
         let mut users = vec![Vec::new(); graph.nodes.len()];
         for (i, node) in graph.nodes.iter().enumerate().filter(|n| live[n.0]) {
@@ -157,6 +160,7 @@ impl<'a> Lowering<'a> {
             graph,
             places,
             trace,
+            precision,
             users,
             root,
             kept,

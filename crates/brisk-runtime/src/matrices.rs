@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use brisk_graph::{Data, Tensor};
-use brisk_kernels::matmul;
+use brisk_kernels::matmul::{self, Precision};
 
 use crate::Pool;
 
@@ -20,13 +20,15 @@ pub struct Kept {
     pub n: usize,
     /// It is stored transposed.
     pub transposed: bool,
+    /// What its numbers are rounded to.
+    pub precision: Precision,
 }
 
 /// What is kept, for all programs of a device.
 #[derive(Default)]
 pub struct Matrices {
-    /// By the address of the elements, and the form: rows, columns, transposed.
-    known: HashMap<(usize, usize, usize, bool), Form>,
+    /// By the address of the elements, and the form.
+    known: HashMap<(usize, Kept), Form>,
 }
 
 /// A matrix in packed form.
@@ -47,21 +49,22 @@ impl Matrices {
     /// The packed form of a tensor: what is kept, or made now.
     pub fn get(&mut self, tensor: &Tensor, kept: &Kept, pool: &mut Pool) -> Packed {
         let source = tensor.identity();
-        let key = (source.as_ptr() as usize, kept.k, kept.n, kept.transposed);
+        // Where it stands in a graph is no part of its form.
+        let key = (source.as_ptr() as usize, Kept { input: 0, ..kept.clone() });
         if let Some(form) = self.known.get(&key)
             && form.source.ptr_eq(&source)
         {
             return form.packed.clone();
         }
-        let &Kept { k, n, transposed, .. } = kept;
-        let mut packed = vec![0.0; matmul::packed_len(k, n)];
+        let &Kept { k, n, transposed, precision, .. } = kept;
+        let mut packed = vec![0.0; matmul::packed_len(precision, k, n)];
         if let Data::F32(elements) = tensor.data() {
             let strides = if transposed { (1, k) } else { (n, 1) };
-            let width = matmul::panel_width();
-            let panels: Vec<_> = packed.chunks_mut((k * width).max(1)).map(Mutex::new).collect();
+            let panel = matmul::panel_len(precision, k).max(1);
+            let panels: Vec<_> = packed.chunks_mut(panel).map(Mutex::new).collect();
             pool.run(panels.len(), &|panel, _| {
                 let mut own = panels[panel].lock().unwrap_or_else(|e| e.into_inner());
-                matmul::pack(k, n, elements, strides, panel, &mut own);
+                matmul::pack(precision, k, n, elements, strides, panel, &mut own);
             });
         }
         let packed = Arc::new(packed);

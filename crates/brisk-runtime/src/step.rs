@@ -5,6 +5,7 @@ use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Id, Shape};
 use brisk_kernels::conv::Conv2d;
 use brisk_kernels::elementwise::Program;
+use brisk_kernels::matmul::Precision;
 use brisk_kernels::pool::Pool2d;
 
 /// A value of the plan.
@@ -104,6 +105,8 @@ pub enum Kernel {
         tb: bool,
         /// `b` comes packed by [`Kernel::PackMatrix`].
         packed: bool,
+        /// What the operands are rounded to.
+        precision: Precision,
     },
     /// Prepares a matrix that every tile is multiplied with.
     PackMatrix {
@@ -113,6 +116,8 @@ pub enum Kernel {
         k: usize,
         /// It is stored transposed.
         transposed: bool,
+        /// What its numbers are rounded to.
+        precision: Precision,
     },
     /// Prepares a convolution's kernel.
     Pack(Conv2d),
@@ -230,7 +235,8 @@ impl Kernel {
     pub fn name(&self) -> String {
         match self {
             Kernel::Elementwise { label, .. } => label.clone(),
-            Kernel::MatMul { .. } => "matmul".into(),
+            Kernel::MatMul { precision: Precision::F32, .. } => "matmul".into(),
+            Kernel::MatMul { precision, .. } => format!("matmul {}", precision.name()),
             Kernel::Pack(_) | Kernel::PackMatrix { .. } => "pack".into(),
             Kernel::PackTransposed(_) => "pack_transposed".into(),
             Kernel::Conv { relu, .. } => format!("conv{}", if *relu { "+relu" } else { "" }),
@@ -262,7 +268,7 @@ impl Kernel {
         match self {
             Kernel::MatMul { batch, m, n, k, ta, tb, .. } => {
                 let turned = |t: &bool| if *t { "'" } else { "" };
-                format!("matmul {batch} x [{m}, {k}]{} [{k}, {n}]{}", turned(ta), turned(tb))
+                format!("{} {batch} x [{m}, {k}]{} [{k}, {n}]{}", self.name(), turned(ta), turned(tb))
             }
             other => other.name(),
         }

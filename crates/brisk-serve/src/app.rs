@@ -81,10 +81,11 @@ pub const LARGE: usize = 64 << 10;
 impl App {
     /// A server without models.
     pub fn new(options: Options, source: Source) -> std::io::Result<App> {
-        let device: Arc<dyn Device> = match options.threads {
-            0 => Arc::new(Cpu::all_threads()),
-            n => Arc::new(Cpu::new(n)),
+        let cpu = match options.threads {
+            0 => Cpu::all_threads(),
+            n => Cpu::new(n),
         };
+        let device = Arc::new(cpu.with_precision(options.precision));
         let room = options.max_rows.max(options.queue).saturating_mul(2);
         Ok(App {
             catalog: Catalog::default(),

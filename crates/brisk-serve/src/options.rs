@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use brisk_runtime::Precision;
+
 use crate::engine::Batching;
 
 /// How a server is set up.
@@ -28,6 +30,8 @@ pub struct Options {
     pub keys: Option<PathBuf>,
     /// Threads that compute; 0 for all.
     pub threads: usize,
+    /// What the operands of large matrix products are rounded to.
+    pub precision: Precision,
     /// How requests are put together.
     pub batching: Batching,
     /// The most requests that are in work or wait; one more is told to come again later.
@@ -62,6 +66,7 @@ impl Default for Options {
             tls: None,
             keys: None,
             threads: 0,
+            precision: Precision::F32,
             batching: Batching::default(),
             queue: 512,
             max_rows: 4096,

@@ -23,7 +23,7 @@ pub use prepared::{Images, Prepared, PreparedData, scaling};
 pub use progress::{Progress, TaskProgress, Unit};
 pub use project::{
     Combiner, DEFAULT_PROJECT, DataSpec, EarlyStopping, HeadSpec, ImageInput, InputSpec, Keep, ModelSpec,
-    Project, PublishSpec, TrainSpec,
+    Project, PublishSpec, TrainPrecision, TrainSpec,
 };
 pub use run::{Outcome, Run, evaluate, new_run_dir};
 pub use table::{Measured, Table, evaluate_table};

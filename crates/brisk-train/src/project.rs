@@ -9,6 +9,7 @@ use brisk_data::{
 use brisk_eval::Requirements;
 use brisk_nn::config::closest;
 use brisk_nn::{LayerSpec, Loss, Metric, Model, Optimizer, ParamRules, Pooling, Schedule, zoo};
+use brisk_runtime::Precision;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -241,6 +242,8 @@ pub struct TrainSpec {
     pub accumulate: usize,
     /// Whether the layers of Transformers compute their insides again for their gradients: less memory for more arithmetic.
     pub gradient_checkpointing: bool,
+    /// What the operands of large matrix products are rounded to.
+    pub precision: TrainPrecision,
     /// What everything random follows from.
     pub seed: u64,
     /// When to stop early.
@@ -270,6 +273,7 @@ impl Default for TrainSpec {
             epochs: 10,
             accumulate: 1,
             gradient_checkpointing: false,
+            precision: TrainPrecision::F32,
             seed: 42,
             early_stopping: None,
             keep: Keep::Best,
@@ -292,6 +296,32 @@ pub struct EarlyStopping {
     /// What counts as better.
     #[serde(default)]
     pub min_delta: f64,
+}
+
+/// What the operands of large matrix products are rounded to while a model is trained. Weights, sums and updates are f32 in any case.
+///
+/// ```
+/// use brisk_runtime::Precision;
+/// use brisk_train::TrainPrecision;
+/// assert_eq!(Precision::from(TrainPrecision::Bf16), Precision::Bf16);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainPrecision {
+    /// Not at all.
+    #[default]
+    F32,
+    /// To bfloat16 (mixed precision): up to twice as fast on CPUs with AVX512-BF16.
+    Bf16,
+}
+
+impl From<TrainPrecision> for Precision {
+    fn from(precision: TrainPrecision) -> Precision {
+        match precision {
+            TrainPrecision::F32 => Precision::F32,
+            TrainPrecision::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 /// Which weights become the model.

@@ -52,7 +52,7 @@ pub struct Bencher {
     #[arg(long, value_name = "S", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
     #[command(flatten)]
-    threads: super::Threads,
+    compute: super::Compute,
     /// Compute the insides of Transformer layers again for their gradients, rather than keep them
     #[arg(long)]
     gradient_checkpointing: bool,
@@ -100,7 +100,7 @@ impl Bench {
 
 impl Bencher {
     fn run(&self, training: bool) -> Result<ExitCode> {
-        let device = self.threads.device();
+        let device = self.compute.device();
         let optimizer = optimizer(&self.preset);
         let mut task = task(&self.preset)?;
         task.gradient_checkpointing = self.gradient_checkpointing;
@@ -205,7 +205,7 @@ impl Bencher {
             seq_len: (zoo::is_text_encoder(&self.preset) && self.lengths.is_none())
                 .then_some(self.seq_len as usize),
             threads: device.threads(),
-            dtype: "f32",
+            dtype: device.precision().name(),
             examples_per_second: round(f64::from(self.batch_size) * f64::from(self.steps) / wall, 1),
             step_ms_median: round(median * 1e3, 3),
             gflops: round(flops * f64::from(self.steps) / wall / 1e9, 2),

@@ -14,7 +14,7 @@ use brisk_train::evaluate_table;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::Threads;
+use super::Compute;
 use crate::exit::bad_input;
 use crate::printer::Printer;
 use crate::saved::{image, labels, project};
@@ -36,7 +36,7 @@ pub struct Evaluate {
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
     #[command(flatten)]
-    threads: Threads,
+    compute: Compute,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -53,7 +53,7 @@ impl Evaluate {
             None => own(&saved)?,
         };
         let task = saved.model.task();
-        let device = self.threads.device();
+        let device = self.compute.device();
         let (report, _) = brisk_train::evaluate(&device, &task, &part, &mut saved.model.state.clone(), 0)?;
         Printer::new(self.json).data(&report)?;
         Ok(ExitCode::SUCCESS)
@@ -79,7 +79,7 @@ impl Evaluate {
         let options = TableLoaderOptions { batch, shuffle: false, layouts, ..TableLoaderOptions::default() };
         let loader = TableLoader::new(Encoder::new(features.clone(), rows, true)?, options)?;
         loader.notes()?.messages().iter().for_each(|message| eprintln!("warning: {message}"));
-        let device = self.threads.device();
+        let device = self.compute.device();
         let measured = evaluate_table(&device, &task, &features, &loader, &mut model.state.clone())?;
         let printer = Printer::new(self.json);
         if let Some(report) = &measured.report {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use brisk_serve::{Batching, Options, Server, Source};
 use clap::{Args, ValueEnum};
 
-use super::Threads;
+use super::Compute;
 use crate::exit::bad_input;
 
 /// Serve models over HTTP and gRPC: KServe V2, TensorFlow Serving, OpenAI's embeddings, plain /predict
@@ -43,7 +43,7 @@ pub struct Serve {
     #[arg(long, value_name = "F", requires = "tls_cert", env = "BRISK_TLS_KEY")]
     tls_key: Option<PathBuf>,
     #[command(flatten)]
-    threads: Threads,
+    compute: Compute,
     /// The most rows of a batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096), env = "BRISK_BATCH_ROWS")]
     batch_rows: u32,
@@ -160,7 +160,8 @@ impl Serve {
             grpc_port: self.grpc_port,
             tls,
             keys: self.api_key_file.clone(),
-            threads: self.threads.number(),
+            threads: self.compute.threads.number(),
+            precision: self.compute.precision,
             batching: Batching {
                 rows: self.batch_rows as usize,
                 tokens: self.batch_tokens as usize,

@@ -62,7 +62,7 @@ impl Train {
                 Run::create(project, &self.out.clone().unwrap_or_else(|| new_run_dir(&name)))?
             }
         };
-        let device = self.threads.device();
+        let device = self.threads.device().with_precision(run.project().train.precision.into());
         announce(&run, &device)?;
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();

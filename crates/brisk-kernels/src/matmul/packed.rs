@@ -9,6 +9,7 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
+use super::{Precision, rounded};
 use crate::simd::{self, Level};
 
 /// Rows of `c` in registers.
@@ -53,7 +54,10 @@ pub enum B<'a> {
 }
 
 /// `c (+)= a b`; see [`super::matmul_into`].
+#[derive(Clone, Copy)]
 pub struct Product<'a> {
+    /// What the numbers of `b` are rounded to, and those of `a` have been.
+    pub precision: Precision,
     pub m: usize,
     pub n: usize,
     pub k: usize,
@@ -69,6 +73,14 @@ pub struct Product<'a> {
 thread_local! {
     /// Memory for packing: each thread's own, kept from one product to the next.
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `f` with this thread's memory for packing.
+pub fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
+    let mut scratch = SCRATCH.take();
+    let result = f(&mut scratch);
+    SCRATCH.set(scratch);
+    result
 }
 
 impl WithSimd for Product<'_> {
@@ -104,12 +116,15 @@ impl Product<'_> {
                 let columns = width.min(n - first);
                 let (panel, stride) = match self.b {
                     B::Packed(panels) => (&panels[first * k + from * width..][..terms * width], width),
-                    B::Strided(b, (row, 1)) if columns == width && self.m <= FEW => {
+                    B::Strided(b, (row, 1))
+                        if columns == width && self.m <= FEW && self.precision == Precision::F32 =>
+                    {
                         (&b[from * row + first..][..(terms - 1) * row + width], row)
                     }
                     B::Strided(b, strides) => {
                         let b = &b[from * strides.0 + first * strides.1..];
                         pack_panel::<S>(terms, columns, width, b, strides, scratch);
+                        round(self.precision, terms, width, scratch);
                         (&scratch[..terms * width], width)
                     }
                 };
@@ -304,13 +319,25 @@ fn pack_panel<S: Simd>(
     }
 }
 
-/// How many f32 the packed form of a `[k, n]` matrix takes.
-pub fn packed_len(level: Level, k: usize, n: usize) -> usize {
-    k * n.next_multiple_of(width(level))
+/// The numbers of a panel as they stand in a precision.
+fn round(precision: Precision, terms: usize, width: usize, panel: &mut [f32]) {
+    let panel = &mut panel[..terms * width];
+    match precision {
+        Precision::F32 => {}
+        Precision::Bf16 => panel.iter_mut().for_each(|x| *x = rounded::bf16(*x)),
+        Precision::Int8 => {
+            for j in 0..width {
+                let scale = rounded::column_scale(panel.iter().skip(j).step_by(width).copied());
+                let column = panel.iter_mut().skip(j).step_by(width);
+                column.for_each(|x| *x = f32::from(rounded::number(*x, scale)) * scale);
+            }
+        }
+    }
 }
 
 /// Packs panels `from..` of a `[k, n]` matrix, as many as `into` has room for.
 pub struct Pack<'a> {
+    pub precision: Precision,
     pub k: usize,
     pub n: usize,
     pub b: &'a [f32],
@@ -329,6 +356,7 @@ impl WithSimd for Pack<'_> {
             let first = (self.from + number) * width;
             let columns = width.min(self.n - first);
             pack_panel::<S>(self.k, columns, width, &self.b[first * self.strides.1..], self.strides, into);
+            round(self.precision, self.k, width, into);
         }
     }
 }

@@ -73,8 +73,10 @@ impl Lowering<'_> {
         transposed: bool,
         packs: &mut Vec<Step>,
     ) -> Option<V> {
-        let narrow = !transposed && n <= matmul::panel_width();
-        if !list.by_tile || narrow || m < KEPT_ROWS || n * k < PACKED_ELEMENTS || self.trace {
+        let precision = self.precision;
+        let narrow = !transposed && n <= matmul::panel_width() || m < KEPT_ROWS;
+        let small = narrow && precision == Precision::F32 || n * k < PACKED_ELEMENTS;
+        if !list.by_tile || small || self.trace {
             return None;
         }
         let source = self.resolve(matrix);
@@ -86,19 +88,19 @@ impl Lowering<'_> {
             && self.graph.inputs[*number].role == Role::State
             && self.graph.updates.iter().all(|u| u.0 != *number)
         {
-            self.out.kept.push(Kept { input: *number, k, n, transposed });
+            self.out.kept.push(Kept { input: *number, k, n, transposed, precision });
             let loc = Loc::Kept(self.out.kept.len() - 1);
-            let v = self.new_val(matmul::packed_len(k, n), DType::F32, loc, None);
+            let v = self.new_val(matmul::packed_len(precision, k, n), DType::F32, loc, None);
             self.packed_matrices.insert(key, v);
             return Some(v);
         }
-        if m < PACKED_ROWS {
+        if m < PACKED_ROWS || precision == Precision::Int8 {
             return None;
         }
         let from = self.read(list, matrix);
-        let v = self.new_val(matmul::packed_len(k, n), DType::F32, Loc::None, None);
+        let v = self.new_val(matmul::packed_len(precision, k, n), DType::F32, Loc::None, None);
         packs.push(Step {
-            kernel: Kernel::PackMatrix { n, k, transposed },
+            kernel: Kernel::PackMatrix { n, k, transposed, precision },
             inputs: vec![Ref { val: from, by_sample: false }],
             outputs: vec![Ref { val: v, by_sample: false }],
             scratch: (0, 0),
@@ -356,7 +358,14 @@ impl Lowering<'_> {
                 if let Some(v) = packed {
                     refs[1].val = v;
                 }
-                Kernel::MatMul { batch, m, n, k, ta: *ta, tb: *tb, packed: packed.is_some() }
+                // The matrix of a layer, or its gradient.
+                let large = batch == 1 && if *ta { m * n } else { n * k } >= PACKED_ELEMENTS;
+                let precision = match self.precision {
+                    Precision::Int8 if packed.is_none() => Precision::F32,
+                    precision if large => precision,
+                    _ => Precision::F32,
+                };
+                Kernel::MatMul { batch, m, n, k, ta: *ta, tb: *tb, packed: packed.is_some(), precision }
             }
             Prim::Conv(c) => {
                 let conv = conv2d(c, of(0), of(1), shape);

@@ -4,7 +4,7 @@
 use brisk_graph::prim::{Conv, Window};
 use brisk_graph::{Builder, DType, Graph, Role, Tensor, Value, grad, interpret::interpret, op};
 use brisk_kernels::random;
-use brisk_runtime::{Cpu, Device, Error, Options, State};
+use brisk_runtime::{Cpu, Device, Error, Options, Precision, State};
 
 /// Values for every input of a graph: floats around zero, indices below 3.
 pub fn sample_inputs(graph: &Graph) -> Vec<Tensor> {
@@ -24,12 +24,17 @@ pub fn sample_inputs(graph: &Graph) -> Vec<Tensor> {
 
 /// Runs a graph on the interpreter and on the CPU with several settings, and compares outputs and updates.
 pub fn check(graph: &Graph) {
+    check_at(graph, Precision::F32, 2e-5);
+}
+
+/// The same with large products in a precision; `error` is the largest, relative to the largest element of a result.
+pub fn check_at(graph: &Graph, precision: Precision, error: f64) {
     let inputs = sample_inputs(graph);
     let expected = interpret(graph, &inputs).unwrap();
     let mut first: Option<Vec<Tensor>> = None;
     for (threads, trace) in [(1, false), (2, false), (4, false), (2, true)] {
         let options = Options { trace, ..Options::default() };
-        let mut program = Cpu::new(threads).compile(graph, &options).unwrap();
+        let mut program = Cpu::new(threads).with_precision(precision).compile(graph, &options).unwrap();
         let mut state = State::new();
         let mut given = Vec::new();
         for (input, tensor) in graph.inputs.iter().zip(&inputs) {
@@ -44,7 +49,7 @@ pub fn check(graph: &Graph) {
             let largest = expected.data.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
             for (j, (got, want)) in result.to_f64s().iter().zip(&expected.data).enumerate() {
                 assert!(
-                    (got - want).abs() <= 2e-5 * largest + 1e-5 * want.abs() || got == want,
+                    (got - want).abs() <= error * largest + 1e-5 * want.abs() || got == want,
                     "{threads} threads, trace {trace}: result {i} element {j}: got {got}, expected {want}\n{graph}\n{}",
                     program.explain()
                 );

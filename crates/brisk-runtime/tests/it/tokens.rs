@@ -3,7 +3,7 @@
 use brisk_graph::op::{self, AttentionSpec};
 use brisk_graph::{Builder, DType, Graph, Role, Tensor, Value};
 
-use crate::agree::{check, descent};
+use crate::agree::{check, check_at, descent};
 
 /// Two Transformer layers over packed tokens, the first token of each text into a classifier.
 fn encoder(lengths: &[usize], padding: usize, size: usize, dropout: f64) -> Graph {
@@ -67,4 +67,39 @@ fn layers_between_attentions_are_one_region() {
     assert_eq!(plan.matches("= attention(").count(), 2, "{plan}");
     assert_eq!(plan.matches("= attention_grad(").count(), 2, "{plan}");
     assert_eq!(plan.matches("region of").count(), 6, "{plan}");
+}
+
+#[test]
+fn large_products_are_rounded_as_asked_and_small_ones_never() {
+    use brisk_runtime::{Cpu, Device, Options, Precision};
+    let large = encoder(&[40, 24, 9], 7, 96, 0.1);
+    check_at(&large, Precision::Bf16, 2e-2);
+    let explain = |graph: &Graph, precision| {
+        Cpu::new(1).with_precision(precision).compile(graph, &Options::default()).unwrap().explain()
+    };
+    // Of the 12 matrices of two layers: forward, gradient by the input, gradient by the matrix. Eight of each are too small in the other.
+    let rounded = |graph: &Graph| explain(graph, Precision::Bf16).matches("matmul bf16(").count();
+    assert_eq!((rounded(&large), rounded(&encoder(&[40, 24], 0, 32, 0.1))), (12 * 3 + 3, 0));
+    // What is updated is not in eight bits.
+    assert_eq!(explain(&large, Precision::Int8).matches("int8").count(), 0);
+}
+
+#[test]
+fn weights_that_stay_are_multiplied_in_eight_bits_even_for_one_sample() {
+    use brisk_runtime::{Cpu, Device, Options, Precision};
+    for batch in [1, 70] {
+        let b = Builder::new();
+        let x = b.input("x", Role::Batch, [batch, 300], DType::F32);
+        let w = |name: &str, shape: [usize; 2]| b.input(name, Role::State, shape, DType::F32);
+        let h = op::gelu(x.matmul(w("w", [300, 200])), false);
+        let y = h.matmul(w("v", [200, 50])).matmul(w("u", [50, 10]));
+        let graph = b.finish(&[("y", y)], &[]).unwrap();
+        check_at(&graph, Precision::Int8, 2e-2);
+        let plan = Cpu::new(1)
+            .with_precision(Precision::Int8)
+            .compile(&graph, &Options::default())
+            .unwrap()
+            .explain();
+        assert_eq!((plan.matches("matmul int8(").count(), plan.matches("matmul(").count()), (2, 1), "{plan}");
+    }
 }

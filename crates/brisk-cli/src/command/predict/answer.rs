@@ -23,7 +23,7 @@ pub fn run(args: &Predict, ready: &Ready) -> Result<ExitCode> {
     refuse_vectors(args, ready)?;
     let samples = Samples::open(args, &ready.features)?;
     let features = Arc::new(ready.features.clone());
-    let device = args.threads.device();
+    let device = args.compute.device();
     let mut asker = Asker::new(&device, ready);
     let (printer, mut answers, mut notes) = (Printer::new(args.json), Vec::new(), Notes::default());
     let mut progress = Patient::new(samples.total);

@@ -39,7 +39,7 @@ pub fn run(args: &Predict, ready: &Ready, output: &Path) -> Result<ExitCode> {
     let texts: usize = chunks.iter().map(Rows::len).sum();
     let size = ready.model.model.output_shape().last();
     let features = Arc::new(ready.features.clone());
-    let device = args.threads.device();
+    let device = args.compute.device();
     let (mut asker, mut notes) = (Asker::new(&device, &ready), Notes::default());
     let mut progress = Patient::new(texts);
     let mut vectors = chunks.iter().map(|rows| -> Result<Vec<f32>> {

@@ -33,7 +33,7 @@ pub fn run(args: &Predict, ready: &Ready, image: ImageSpec) -> Result<ExitCode> 
         return Err(bad_input("this model takes pictures: give files, or folders of pictures"));
     }
     let files = images(&args.inputs.iter().map(PathBuf::from).collect::<Vec<_>>())?;
-    let (device, labels) = (args.threads.device(), labels(ready));
+    let (device, labels) = (args.compute.device(), labels(ready));
     let mut asker = Asker::new(&device, ready);
     let width = files.iter().map(|f| f.display().to_string().chars().count()).max().unwrap_or(0);
     let (printer, mut answers, mut worst) = (Printer::new(args.json), Vec::new(), 0);

@@ -18,7 +18,7 @@ use brisk_eval::{Ready, Takes};
 use brisk_train::{TaskProgress, Unit};
 use clap::{ArgGroup, Args};
 
-use super::Threads;
+use super::Compute;
 use crate::exit::bad_input;
 
 /// Nothing is said about progress before.
@@ -62,7 +62,7 @@ pub struct Predict {
     #[arg(long, requires = "input")]
     overwrite: bool,
     #[command(flatten)]
-    threads: Threads,
+    compute: Compute,
     /// A JSON array with an object for each file, text or row
     #[arg(long)]
     json: bool,

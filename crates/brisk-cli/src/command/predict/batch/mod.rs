@@ -51,7 +51,7 @@ pub fn run(args: &Predict, input: &Path, output: &Path) -> Result<ExitCode> {
     }
     let rows = open_tables(&TableSpec::at(input))?.train;
     job["rows"] = rows.len().into();
-    let device = args.threads.device();
+    let device = args.compute.device();
     let sheet = Sheet::new(format, &ready, rows.columns());
     let mut asking = Asking::new(args, &ready, &rows, &device, &sheet)?;
 
@@ -216,7 +216,7 @@ impl<'a> Asking<'a> {
             true => None,
             false => Some(Encoder::new(features, rows.clone(), false)?),
         };
-        let threads = match args.threads.number() {
+        let threads = match args.compute.threads.number() {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
