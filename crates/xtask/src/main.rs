@@ -1,5 +1,6 @@
 //! Development automation: `cargo xtask COMMAND`.
 
+mod instructions;
 mod machine;
 mod peers;
 mod protocol;
@@ -16,6 +17,8 @@ use clap::Parser;
 enum Command {
     /// Measure Brisk against PyTorch, Keras, JAX and ONNX Runtime, row by row
     Peers(peers::Peers),
+    /// Count the instructions of a few kernels with valgrind, and fail if they are more than in bench/instructions.json
+    Instructions(instructions::Instructions),
     /// Make the golden files of brisk-testkit anew, and check them against Keras
     Goldens,
     /// Train the same CNN on Fashion-MNIST with Keras and with Brisk, and compare test accuracies
@@ -39,6 +42,7 @@ struct Accuracy {
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Peers(command) => command.run(),
+        Command::Instructions(command) => command.run(),
         Command::Goldens => goldens(),
         Command::Accuracy(command) => accuracy(&command),
         Command::Protocol => protocol::run(),

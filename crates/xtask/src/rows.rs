@@ -132,7 +132,8 @@ impl Row {
             command.arg(flag).arg(value.to_string());
         }
         if self.dtype != F32 {
-            command.args(["--dtype", self.dtype()]);
+            let flag = if side == Side::Brisk { "--precision" } else { "--dtype" };
+            command.args([flag, self.dtype()]);
         }
         if infer && self.preset == "minilm" {
             command.arg("--lengths").arg(root().join(LENGTHS));
@@ -182,7 +183,7 @@ mod tests {
         let lengths = "--lengths bench/lengths/sentences.txt --json";
         assert_eq!(
             line("infer-minilm-b1-int8", Side::Brisk),
-            format!("bench infer minilm --batch-size 1 --steps 8 --threads 2 --dtype int8 {lengths}")
+            format!("bench infer minilm --batch-size 1 --steps 8 --threads 2 --precision int8 {lengths}")
         );
         assert_eq!(
             line("infer-minilm-b1-int8", OnnxRuntime),
