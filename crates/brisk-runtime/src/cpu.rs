@@ -15,9 +15,10 @@ use brisk_kernels::{matmul, movement, random, reduce, simd};
 use crate::Pool;
 use crate::device::{Device, Error, Facts, Options, Program, Result, State};
 use crate::lower::lower;
+use crate::machine::Machine;
 use crate::matrices::{Matrices, Packed};
 use crate::place::places;
-use crate::plan::{Machine, Plan, Stage, plan};
+use crate::plan::{Plan, Stage, plan};
 use crate::profile::{Event, Part, Profile, Timing};
 use crate::step::{Kernel, Loc, Ref, Step};
 
@@ -75,6 +76,22 @@ impl Cpu {
         self.precision
     }
 
+    /// The same device, planning for a machine and explaining plans by its speeds.
+    ///
+    /// ```
+    /// use brisk_runtime::{Cpu, Machine};
+    /// let device = Cpu::new(2).with_machine(Machine { gflops: Some(100.0), ..Machine::default() });
+    /// assert_eq!(device.machine().gflops, Some(100.0));
+    /// ```
+    pub fn with_machine(self, machine: Machine) -> Cpu {
+        Cpu { machine, ..self }
+    }
+
+    /// What it knows of the machine.
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
     /// A device of as many threads as the machine runs at once.
     pub fn all_threads() -> Cpu {
         Cpu::new(std::thread::available_parallelism().map_or(1, |n| n.get()))
@@ -97,9 +114,9 @@ impl Device for Cpu {
         let found = places(&graph);
         let lowered = lower(&graph, &found, options.trace, self.precision)?;
         let plan = plan(&graph, lowered, found.batch, options.guard.as_deref(), options.trace, self.machine)?;
-        let flops = plan.steps.iter().map(|s| s.kernel.flops(found.batch)).sum();
         let bytes = plan.shared + plan.sums + plan.arena * self.threads;
-        let facts = Facts { flops, arena_bytes: bytes, plan_ms: start.elapsed().as_secs_f64() * 1e3 };
+        let facts =
+            Facts { flops: plan.flops(), arena_bytes: bytes, plan_ms: start.elapsed().as_secs_f64() * 1e3 };
         let profile = options.profile.then(|| Profile::new(plan.steps.len(), self.threads));
         let needed = graph.live();
         let needed = graph.inputs.iter().map(|i| needed[i.id.index()] || i.role == Role::State).collect();
@@ -374,7 +391,7 @@ impl<'a> Run<'a> {
     fn stage(&self, stage: &Stage, pool: &mut Pool) -> Result<()> {
         let plan = self.plan;
         match stage {
-            Stage::Region { steps, tile, groups, sums, summed } => {
+            Stage::Region { steps, tile, groups, sums, summed, .. } => {
                 let (batch, groups) = (plan.batch, *groups);
                 pool.run(groups, &|group, thread| {
                     // SAFETY: each group has its own stretch of the sums' memory.
@@ -482,11 +499,7 @@ impl<'a> Run<'a> {
     }
 
     fn check_stage(&self, stage: &Stage) -> Result<()> {
-        let steps: Vec<usize> = match stage {
-            Stage::Region { steps, .. } => steps.clone(),
-            Stage::Wave { tasks } => tasks.iter().map(|t| t.0).collect(),
-        };
-        for s in steps {
+        for s in stage.steps() {
             for o in &self.plan.steps[s].outputs {
                 if let Some(id) = self.plan.vals[o.val].node {
                     self.check_value(o.val, id, "value")?;

@@ -1,6 +1,6 @@
 //! From steps to a plan: regions with their tiles and groups, and a place in memory for every value.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::{self, Write as _};
 
 use brisk_graph::{DType, Graph, Tensor};
@@ -9,22 +9,10 @@ use brisk_kernels::elementwise::Access;
 
 use crate::device::Error;
 use crate::lower::{Block, Lowered};
+use crate::machine::Machine;
 use crate::matrices::Kept;
 use crate::profile::Part;
 use crate::step::{Kernel, Loc, Ref, Step, V, Val};
-
-/// What the plan assumes of a machine. Results do not depend on the number of threads, so it is not in here.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Machine {
-    /// Fast memory that each thread has to itself, in bytes: the second-level cache.
-    pub cache: usize,
-}
-
-impl Default for Machine {
-    fn default() -> Machine {
-        Machine { cache: 512 << 10 }
-    }
-}
 
 /// Steps that run between two joins of the threads.
 pub enum Stage {
@@ -34,6 +22,8 @@ pub enum Stage {
         steps: Vec<usize>,
         /// Samples in a tile.
         tile: usize,
+        /// Bytes that a tile takes in the arena.
+        arena: usize,
         /// Tasks, each with an equal share of the samples.
         groups: usize,
         /// Bytes of a group's sums.
@@ -46,6 +36,20 @@ pub enum Stage {
         /// `(step, part, parts)` of each task.
         tasks: Vec<(usize, usize, usize)>,
     },
+}
+
+impl Stage {
+    /// Its steps, in order.
+    pub fn steps(&self) -> Vec<usize> {
+        match self {
+            Stage::Region { steps, .. } => steps.clone(),
+            Stage::Wave { tasks } => {
+                let mut steps: Vec<usize> = tasks.iter().map(|t| t.0).collect();
+                steps.dedup();
+                steps
+            }
+        }
+    }
 }
 
 /// A graph made ready to run.
@@ -74,6 +78,8 @@ pub struct Plan {
     pub shared: usize,
     /// Bytes of the groups' sums at most.
     pub sums: usize,
+    /// What it was planned for.
+    pub machine: Machine,
 }
 
 const ALIGN: usize = 64;
@@ -134,6 +140,7 @@ pub fn plan(
         arena,
         shared,
         sums,
+        machine,
     })
 }
 
@@ -152,18 +159,7 @@ struct Planner {
 impl Planner {
     /// The values that a stage writes for others to see.
     fn written(&self, stage: &Stage) -> Vec<V> {
-        self.steps_of(stage).iter().flat_map(|&s| self.steps[s].outputs.iter().map(|o| o.val)).collect()
-    }
-
-    fn steps_of(&self, stage: &Stage) -> Vec<usize> {
-        match stage {
-            Stage::Region { steps, .. } => steps.clone(),
-            Stage::Wave { tasks } => {
-                let mut steps: Vec<usize> = tasks.iter().map(|t| t.0).collect();
-                steps.dedup();
-                steps
-            }
-        }
+        stage.steps().iter().flat_map(|&s| self.steps[s].outputs.iter().map(|o| o.val)).collect()
     }
 
     /// Whole steps, in waves of steps that do not need each other. The guarded value comes before everything that it
@@ -277,7 +273,7 @@ impl Planner {
             .map(|r| self.vals[r.val].bytes())
             .sum();
         // Tokens: samples of one row each, that all go through weights larger than the cache.
-        let heavy = weights > self.machine.cache / 2;
+        let heavy = weights > self.machine.l2 / 2;
         let rows = |&s: &usize| match self.steps[s].kernel {
             Kernel::MatMul { batch: 1, m, .. } if self.steps[s].outputs[0].by_sample => Some(m / batch),
             _ => None,
@@ -297,7 +293,7 @@ impl Planner {
                 (_, true) => share.min(8),
                 _ => 1,
             };
-            while tile > least && self.layout(&own, &inside, tile, false) > self.machine.cache / 2 {
+            while tile > least && self.layout(&own, &inside, tile, false) > self.machine.l2 / 2 {
                 tile = tile.div_ceil(2);
             }
             let bytes = self.layout(&own, &inside, tile, true);
@@ -312,7 +308,7 @@ impl Planner {
                 }
             }
             self.sums = self.sums.max(sums * groups);
-            self.stages.push(Stage::Region { steps: own, tile, groups, sums, summed });
+            self.stages.push(Stage::Region { steps: own, tile, arena: bytes, groups, sums, summed });
         }
         let mut tasks = Vec::new();
         for mut step in large {
@@ -382,7 +378,7 @@ impl Planner {
         let mut writer: HashMap<V, usize> = HashMap::new();
         let mut readers: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
         for (at, stage) in self.stages.iter().enumerate() {
-            for s in self.steps_of(stage) {
+            for s in stage.steps() {
                 writer.extend(self.steps[s].outputs.iter().map(|o| (o.val, at)));
                 for r in &self.steps[s].inputs {
                     if let Loc::Input(number) = self.vals[r.val].loc {
@@ -436,7 +432,7 @@ impl Planner {
     fn shared_memory(&mut self, outputs: &[V], copies: &[(usize, V)]) -> Result<usize, Error> {
         let mut life: HashMap<V, (usize, usize)> = HashMap::new();
         for (at, stage) in self.stages.iter().enumerate() {
-            for s in self.steps_of(stage) {
+            for s in stage.steps() {
                 let step = &self.steps[s];
                 for o in &step.outputs {
                     life.entry(o.val).and_modify(|l| l.1 = l.1.max(at)).or_insert((at, at));
@@ -536,10 +532,21 @@ fn allocate<T>(items: &[Item<T>]) -> (Vec<usize>, usize) {
     (offsets, total.next_multiple_of(ALIGN))
 }
 
-/// The plan as text: stages in order, with their steps, tiles and memory.
+/// The plan as text: what it costs at least, then stages in order, with their steps, tiles and memory.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kib = |bytes: usize| format!("{:.1} KiB", bytes as f64 / 1024.0);
+        let Machine { l1, l2, gflops, bandwidth_gbs } = self.machine;
+        let fits = |bytes: usize| match bytes {
+            _ if bytes <= l1 => "first-level cache",
+            _ if bytes <= l2 => "second-level cache",
+            _ => "no cache of a core",
+        };
+        write!(f, "machine: first-level cache {}, second-level {}", kib(l1), kib(l2))?;
+        gflops.map_or(Ok(()), |g| write!(f, ", {g:.1} GFLOP/s"))?;
+        bandwidth_gbs.map_or(Ok(()), |g| write!(f, ", {g:.1} GB/s"))?;
+        writeln!(f)?;
+        writeln!(f, "in all: {}", self.cost(self.flops(), self.least_bytes()))?;
         writeln!(
             f,
             "arena {} a thread, shared {}, sums {}",
@@ -548,23 +555,21 @@ impl fmt::Display for Plan {
             kib(self.sums)
         )?;
         for (at, stage) in self.stages.iter().enumerate() {
+            let steps = stage.steps();
             match stage {
-                Stage::Region { steps, tile, groups, sums, .. } => {
-                    writeln!(
-                        f,
-                        "{at}: region of {} samples, tile {tile}, {groups} groups, sums {} a group",
-                        self.batch,
-                        kib(*sums)
-                    )?;
-                    steps.iter().try_for_each(|&s| writeln!(f, "    {}", self.show(s)))?;
-                }
-                Stage::Wave { tasks } => {
-                    writeln!(f, "{at}: whole, {} tasks", tasks.len())?;
-                    let mut steps: Vec<usize> = tasks.iter().map(|t| t.0).collect();
-                    steps.dedup();
-                    steps.iter().try_for_each(|&s| writeln!(f, "    {}", self.show(s)))?;
-                }
+                Stage::Region { tile, arena, groups, sums, .. } => write!(
+                    f,
+                    "{at}: region of {} samples, tile {tile} of {} ({}), {groups} groups, sums {} a group",
+                    self.batch,
+                    kib(*arena),
+                    fits(*arena),
+                    kib(*sums)
+                )?,
+                Stage::Wave { tasks } => write!(f, "{at}: whole, {} tasks", tasks.len())?,
             }
+            let flops = steps.iter().map(|&s| self.steps[s].kernel.flops(self.batch)).sum();
+            writeln!(f, "; {}", self.cost(flops, self.traffic(&steps, |loc| !matches!(loc, Loc::Arena(_)))))?;
+            steps.iter().try_for_each(|&s| writeln!(f, "    {}", self.show(s)))?;
         }
         if !self.copies.is_empty() {
             writeln!(f, "then {} values are copied into the state", self.copies.len())?;
@@ -574,6 +579,56 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
+    /// Arithmetic operations of contractions in a run, as if dense.
+    pub fn flops(&self) -> f64 {
+        self.steps.iter().map(|s| s.kernel.flops(self.batch)).sum()
+    }
+
+    /// Bytes that a run must read and write, however large caches are: inputs and state, each once.
+    pub fn least_bytes(&self) -> f64 {
+        let all: Vec<usize> = (0..self.steps.len()).collect();
+        let outside = |loc| matches!(loc, Loc::Input(_) | Loc::Kept(_) | Loc::Constant(_));
+        let results = self.outputs.iter().chain(self.copies.iter().map(|c| &c.1));
+        let results: usize = results.map(|&v| self.vals[v].bytes()).sum();
+        self.traffic(&all, outside) + results as f64
+    }
+
+    /// Bytes of the values in such places that steps read, and of those that they write, each once.
+    fn traffic(&self, steps: &[usize], counts: impl Fn(Loc) -> bool) -> f64 {
+        let mut read: BTreeMap<V, f64> = BTreeMap::new();
+        let mut written: BTreeMap<V, f64> = BTreeMap::new();
+        for step in steps.iter().map(|&s| &self.steps[s]) {
+            for (i, r) in step.inputs.iter().enumerate() {
+                let all = self.vals[r.val].bytes() as f64;
+                let known = read.entry(r.val).or_default();
+                *known = match step.kernel {
+                    // Only the rows that are asked for.
+                    Kernel::Take(_) if i == 0 => *known + self.vals[step.outputs[0].val].bytes() as f64,
+                    _ => all,
+                }
+                .min(all);
+            }
+            written.extend(step.outputs.iter().map(|o| (o.val, self.vals[o.val].bytes() as f64)));
+        }
+        // What steps hand to each other is read where it was just written.
+        read.retain(|v, _| !written.contains_key(v));
+        let counted = read.iter().chain(&written).filter(|(v, _)| counts(self.vals[**v].loc));
+        counted.map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Arithmetic and bytes, and the times that they take at least on the machine.
+    fn cost(&self, flops: f64, bytes: f64) -> String {
+        let time = |amount: f64, speed: Option<f64>| {
+            speed.map_or_else(String::new, |s| format!(" ({:.3} ms)", amount / s / 1e6))
+        };
+        let Machine { gflops, bandwidth_gbs, .. } = self.machine;
+        let bytes_text = format!("{:.3} MB{}", bytes / 1e6, time(bytes, bandwidth_gbs));
+        match flops > 0.0 {
+            true => format!("{:.3} MFLOP{}, {bytes_text}", flops / 1e6, time(flops, gflops)),
+            false => bytes_text,
+        }
+    }
+
     /// Bytes of the operands that part of a step reads, and of the results that it writes.
     pub fn part_bytes(&self, step: usize, part: Part) -> f64 {
         let step = &self.steps[step];

@@ -56,7 +56,7 @@ pub struct Bencher {
     /// Compute the insides of Transformer layers again for their gradients, rather than keep them
     #[arg(long)]
     gradient_checkpointing: bool,
-    /// Show the compiled plan: regions, tiles, kernels, memory (on stderr)
+    /// Measure the machine, and show the compiled plan: what it costs at least, regions, tiles, kernels, memory (on stderr)
     #[arg(long)]
     explain: bool,
     /// Show where the time goes, kernel by kernel (on stderr)
@@ -108,7 +108,7 @@ impl Bencher {
         let stock = stock::stock(&task, self.batch_size as usize, &self.lengths()?)?;
         // A program for each shape of batch, and the number of that which each batch needs.
         let mut shapes: Vec<Shapes> = Vec::new();
-        let (mut programs, mut program_of) = (Vec::new(), Vec::new());
+        let (mut graphs, mut programs, mut program_of) = (Vec::new(), Vec::new(), Vec::new());
         for batch in &stock {
             let own = Shapes::from(&batch[..]);
             let known = shapes.iter().position(|s| *s == own);
@@ -120,11 +120,9 @@ impl Bencher {
                 };
                 let profile = self.profile || self.profile_trace.is_some();
                 programs.push(device.compile(&graph, &Options { profile, ..Options::default() })?);
+                graphs.push(graph);
                 shapes.push(own);
             }
-        }
-        if self.explain {
-            programs.iter().for_each(|p| eprintln!("{}", p.explain()));
         }
         let mut number = 0;
         let mut step = |programs: &mut [Box<dyn Program>], state: &mut State| -> Result<f64> {
@@ -163,6 +161,13 @@ impl Bencher {
             times.push(step(&mut programs, &mut state)?);
         }
         let wall = start.elapsed().as_secs_f64();
+        let peak_rss_mb = peak_rss_mb();
+        if self.explain {
+            let device = device.clone().measured()?;
+            for graph in &graphs {
+                eprintln!("{}", device.compile(graph, &Options::default())?.explain());
+            }
+        }
         if self.profile {
             let timings = programs.iter_mut().map(|p| p.take_profile());
             profile::show(timings.collect(), self.steps as usize, wall * device.threads() as f64);
@@ -175,7 +180,7 @@ impl Bencher {
         times.sort_by(f64::total_cmp);
         let median = (times[times.len() / 2] + times[(times.len() - 1) / 2]) / 2.0;
         let facts: Vec<Facts> = program_of.iter().map(|&p| programs[p].facts()).collect();
-        self.print(&device, &facts, wall, median)
+        self.print(&device, &facts, wall, median, peak_rss_mb)
     }
 
     /// Tokens of the texts, taken in turn.
@@ -195,7 +200,14 @@ impl Bencher {
     }
 
     /// `facts` are those of the programs of the batches that took turns.
-    fn print(&self, device: &Cpu, facts: &[Facts], wall: f64, median: f64) -> Result<ExitCode> {
+    fn print(
+        &self,
+        device: &Cpu,
+        facts: &[Facts],
+        wall: f64,
+        median: f64,
+        peak_rss_mb: Option<f64>,
+    ) -> Result<ExitCode> {
         let flops = facts.iter().map(|f| f.flops).sum::<f64>() / facts.len() as f64;
         let plan_ms = facts.iter().map(|f| f.plan_ms).fold(0.0, f64::max);
         let round = |x: f64, digits: i32| (x * 10f64.powi(digits)).round() / 10f64.powi(digits);
@@ -209,7 +221,7 @@ impl Bencher {
             examples_per_second: round(f64::from(self.batch_size) * f64::from(self.steps) / wall, 1),
             step_ms_median: round(median * 1e3, 3),
             gflops: round(flops * f64::from(self.steps) / wall / 1e9, 2),
-            peak_rss_mb: peak_rss_mb().map(|m| round(m, 1)),
+            peak_rss_mb: peak_rss_mb.map(|m| round(m, 1)),
             plan_ms: round(plan_ms, 3),
         };
         let printer = Printer::new(self.json);
