@@ -11,6 +11,7 @@ mod elementwise;
 mod lower;
 mod machine;
 mod matrices;
+mod numbers;
 mod place;
 mod plan;
 mod pool;

@@ -1,6 +1,6 @@
 //! From steps to a plan: regions with their tiles and groups, and a place in memory for every value.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use brisk_graph::{DType, Graph, Tensor};
@@ -11,6 +11,7 @@ use crate::device::Error;
 use crate::lower::{Block, Lowered};
 use crate::machine::Machine;
 use crate::matrices::Kept;
+use crate::numbers::{Map, Set};
 use crate::profile::Part;
 use crate::step::{Kernel, Loc, Ref, Step, V, Val};
 
@@ -151,7 +152,7 @@ struct Planner {
     batch: usize,
     machine: Machine,
     /// Values that more than one block sees.
-    escapes: HashSet<V>,
+    escapes: Set<V>,
     arena: usize,
     sums: usize,
 }
@@ -165,7 +166,7 @@ impl Planner {
     /// Whole steps, in waves of steps that do not need each other. The guarded value comes before everything that it
     /// does not need, so that the state is written only once it is known.
     fn waves(&mut self, block: Block, guarded: Option<V>) {
-        let mut needed: HashSet<V> = guarded.into_iter().collect();
+        let mut needed: Set<V> = guarded.into_iter().collect();
         let mut first: Vec<bool> = vec![false; block.steps.len()];
         for (i, step) in block.steps.iter().enumerate().rev() {
             first[i] = step.outputs.iter().any(|o| needed.contains(&o.val));
@@ -173,7 +174,7 @@ impl Planner {
                 needed.extend(step.inputs.iter().map(|r| r.val));
             }
         }
-        let mut wave_of: HashMap<V, usize> = HashMap::new();
+        let mut wave_of: Map<V, usize> = Map::default();
         let mut waves: Vec<Vec<usize>> = Vec::new();
         let (before, after): (Vec<_>, Vec<_>) = block.steps.into_iter().zip(first).partition(|s| s.1);
         let split = before.len();
@@ -251,7 +252,7 @@ impl Planner {
         let own: Vec<usize> = (first..self.steps.len()).collect();
 
         // Values that live in the arena: written by sample here and read only here.
-        let mut inside: HashMap<V, (usize, usize)> = HashMap::new();
+        let mut inside: Map<V, (usize, usize)> = Map::default();
         for (at, &s) in own.iter().enumerate() {
             for o in self.steps[s].outputs.iter().filter(|o| o.by_sample) {
                 inside.insert(o.val, (at, at));
@@ -331,13 +332,7 @@ impl Planner {
     }
 
     /// Places the values inside a region, and the scratch memory of its steps, in the arena. Gives the bytes it takes.
-    fn layout(
-        &mut self,
-        own: &[usize],
-        inside: &HashMap<V, (usize, usize)>,
-        tile: usize,
-        commit: bool,
-    ) -> usize {
+    fn layout(&mut self, own: &[usize], inside: &Map<V, (usize, usize)>, tile: usize, commit: bool) -> usize {
         let mut items: Vec<Item<Slot>> = Vec::new();
         for (&v, &(from, to)) in inside {
             items.push(Item {
@@ -375,8 +370,8 @@ impl Planner {
         updates: &[V],
         guard: Option<usize>,
     ) -> Vec<(usize, V)> {
-        let mut writer: HashMap<V, usize> = HashMap::new();
-        let mut readers: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
+        let mut writer: Map<V, usize> = Map::default();
+        let mut readers: Map<usize, Vec<(usize, usize)>> = Map::default();
         for (at, stage) in self.stages.iter().enumerate() {
             for s in stage.steps() {
                 writer.extend(self.steps[s].outputs.iter().map(|o| (o.val, at)));
@@ -387,7 +382,7 @@ impl Planner {
                 }
             }
         }
-        let read_at_end: HashSet<usize> = outputs
+        let read_at_end: Set<usize> = outputs
             .iter()
             .chain(updates)
             .filter_map(|&v| match self.vals[v].loc {
@@ -396,7 +391,7 @@ impl Planner {
             })
             .collect();
         let mut copies = Vec::new();
-        let mut placed = HashSet::new();
+        let mut placed = Set::default();
         for (&(number, _), &v) in graph.updates.iter().zip(updates) {
             let at = writer.get(&v).copied();
             let in_place = at.is_some_and(|at| {
@@ -430,7 +425,7 @@ impl Planner {
 
     /// Places what stages hand to each other. Gives the bytes it takes.
     fn shared_memory(&mut self, outputs: &[V], copies: &[(usize, V)]) -> Result<usize, Error> {
-        let mut life: HashMap<V, (usize, usize)> = HashMap::new();
+        let mut life: Map<V, (usize, usize)> = Map::default();
         for (at, stage) in self.stages.iter().enumerate() {
             for s in stage.steps() {
                 let step = &self.steps[s];
@@ -476,12 +471,12 @@ impl Planner {
 }
 
 /// Values by sample that another block, or somebody outside, reads.
-fn escapes(blocks: &[Block], outputs: &[V], updates: &[V], trace: bool) -> HashSet<V> {
-    let mut home: HashMap<V, usize> = HashMap::new();
+fn escapes(blocks: &[Block], outputs: &[V], updates: &[V], trace: bool) -> Set<V> {
+    let mut home: Map<V, usize> = Map::default();
     for (b, block) in blocks.iter().enumerate() {
         home.extend(block.steps.iter().flat_map(|s| &s.outputs).map(|o| (o.val, b)));
     }
-    let mut found: HashSet<V> = outputs.iter().chain(updates).copied().collect();
+    let mut found: Set<V> = outputs.iter().chain(updates).copied().collect();
     for (b, block) in blocks.iter().enumerate() {
         for r in block.steps.iter().flat_map(|s| &s.inputs) {
             if home.get(&r.val).is_some_and(|&h| h != b) {

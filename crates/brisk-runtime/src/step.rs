@@ -1,5 +1,7 @@
 //! Steps: calls of kernels on values, before and after memory is planned.
 
+use std::sync::Arc;
+
 use brisk_graph::op::{Attrs, OpDef};
 use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Id, Shape};
@@ -81,7 +83,7 @@ pub enum Kernel {
     /// A chain of elementwise operations; operands are the inputs and then the outputs.
     Elementwise {
         /// The chain.
-        program: Program,
+        program: Arc<Program>,
         /// The iteration space.
         dims: Vec<usize>,
         /// It has sums in it, and cannot be cut between threads.
