@@ -348,6 +348,23 @@ impl Conv2d {
         self.chunk(n, self.grad_region().pixels() * self.out_c, 1)
     }
 
+    /// The convolution that makes the rows `rows` of one image's output, and where in the image its input begins; packed kernels
+    /// serve both.
+    ///
+    /// ```
+    /// # let conv = brisk_kernels::conv::Conv2d { in_h: 8, in_w: 8, in_c: 3, out_h: 8, out_w: 8, out_c: 4,
+    /// #     kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1], groups: 1 };
+    /// let (band, start) = conv.band(4..6);
+    /// assert_eq!((band.out_h, band.in_h, start), (2, 5, 3 * 8 * 3));
+    /// ```
+    pub fn band(&self, rows: Range<usize>) -> (Conv2d, usize) {
+        let top = rows.start * self.stride[0];
+        let skip = top.saturating_sub(self.pad[0]).min(self.in_h);
+        let pad = [self.pad[0].saturating_sub(top), self.pad[1]];
+        let band = Conv2d { in_h: self.in_h - skip, out_h: rows.len(), pad, ..self.clone() };
+        (band, skip * self.in_w * self.in_c)
+    }
+
     // --- packing -----------------------------------------------------------------------------------------------
 
     /// Floats that [`pack`](Self::pack) writes. Depends on the CPU level in use, as does the layout.

@@ -10,6 +10,7 @@ use brisk_graph::{DType, Data, Graph, Id, Op, Role, Shape, Tensor, decompose};
 use brisk_kernels::elementwise::Buffer;
 use brisk_kernels::matmul::Precision;
 use brisk_kernels::parted::Parted;
+use brisk_kernels::pool::Pool2d;
 use brisk_kernels::{matmul, movement, random, reduce, simd};
 
 use crate::Pool;
@@ -219,7 +220,7 @@ impl Program for CpuProgram {
         let kept = self.plan.kept.iter().map(|k| {
             let name = &self.graph.inputs[k.input].name;
             let tensor = state.get(name).ok_or_else(|| Error::Missing { name: name.clone() })?;
-            Ok(matrices.get(tensor, k, pool))
+            Ok(matrices.get(tensor, &k.form, pool))
         });
         let kept = kept.collect::<Result<Vec<_>>>()?;
         memory.shared.reserve(self.plan.shared);
@@ -656,10 +657,14 @@ impl Frame<'_> {
                 let rows = if tiled { self.part(*m) } else { *m };
                 let (c, elements) = self.target(step.outputs[0], tiled);
                 assert!(rows * n <= elements, "a product inside its result");
-                // SAFETY: `rows` rows of `n` that nobody else uses meanwhile.
+                let panels = share(n.div_ceil(matmul::panel_width()), part, parts);
+                let first = (panels.start * matmul::panel_width()).min(*n);
+                let columns = (panels.end * matmul::panel_width()).min(*n) - first;
+                let b = &f(1)[panels.start * matmul::panel_len(*precision, *k)..];
+                // SAFETY: `columns` of `rows` rows of `n`, which nobody else uses meanwhile: parts have columns of their own.
                 unsafe {
-                    let (a, b) = (f(0), f(1));
-                    matmul::matmul_packed_into(*precision, rows, *n, *k, a, (*k, 1), b, c.cast(), *n, false);
+                    let c = c.cast::<f32>().add(first);
+                    matmul::matmul_packed_into(*precision, rows, columns, *k, f(0), (*k, 1), b, c, *n, false);
                 }
             }
             Kernel::MatMul { batch, m, n, k, ta, tb, packed: false, precision } => {
@@ -667,7 +672,7 @@ impl Frame<'_> {
             }
             Kernel::PackMatrix { n, k, transposed, precision } => {
                 let panels = n.div_ceil(matmul::panel_width());
-                let own = part * panels / parts..(part + 1) * panels / parts;
+                let own = share(panels, part, parts);
                 let each = matmul::panel_len(*precision, *k);
                 let into = self.piece(step.outputs[0], own.start * each, own.len() * each, tiled);
                 let strides = if *transposed { (1, *k) } else { (*n, 1) };
@@ -684,14 +689,23 @@ impl Frame<'_> {
             Kernel::Conv { conv, relu } => {
                 let bias = step.inputs.get(2).map(|&r| self.read(r));
                 let n = images(step.inputs[0], conv.in_len());
-                conv.forward(n, f(0), f(1), bias, *relu, out(0), scratch());
+                if parts == 1 {
+                    conv.forward(n, f(0), f(1), bias, *relu, out(0), scratch());
+                    return Ok(());
+                }
+                // One image: each part has some rows of the result.
+                let rows = share(conv.out_h, part, parts);
+                let row = conv.out_w * conv.out_c;
+                let y = self.piece(step.outputs[0], rows.start * row, rows.len() * row, tiled);
+                let (band, start) = conv.band(rows);
+                band.forward(1, &f(0)[start..], f(1), bias, *relu, y, scratch());
             }
             Kernel::ConvGradInput(conv) => {
                 conv.grad_input(images(step.inputs[0], conv.out_len()), f(0), f(1), out(0), scratch());
             }
             Kernel::ConvGradKernel(conv) => {
                 let n = images(step.inputs[0], conv.in_len());
-                let rows = part * conv.rows() / parts..(part + 1) * conv.rows() / parts;
+                let rows = share(conv.rows(), part, parts);
                 let dw =
                     &mut self.piece(step.outputs[0], rows.start * conv.out_c, rows.len() * conv.out_c, tiled)
                         [..];
@@ -703,8 +717,18 @@ impl Frame<'_> {
             Kernel::ConvPool { conv, pool, relu } => {
                 let bias = step.inputs.get(2).map(|&r| self.read(r));
                 let n = images(step.inputs[0], conv.in_len());
-                let index = self.write::<u8>(step.outputs[1], tiled);
-                conv.forward_pool(pool, n, f(0), f(1), bias, *relu, out(0), index, scratch());
+                if parts == 1 {
+                    let index = self.write::<u8>(step.outputs[1], tiled);
+                    conv.forward_pool(pool, n, f(0), f(1), bias, *relu, out(0), index, scratch());
+                    return Ok(());
+                }
+                let rows = share(pool.out_h, part, parts);
+                let row = pool.out_w * pool.c;
+                let y = self.piece(step.outputs[0], rows.start * row, rows.len() * row, tiled);
+                let index = self.piece(step.outputs[1], rows.start * row, rows.len() * row, tiled);
+                let (band, start) = conv.band(rows.start * pool.stride[0]..rows.end * pool.stride[0]);
+                let pool = Pool2d { in_h: band.out_h, out_h: rows.len(), ..pool.clone() };
+                band.forward_pool(&pool, 1, &f(0)[start..], f(1), bias, *relu, y, index, scratch());
             }
             Kernel::ConvPoolGrad { conv, pool, relu } => {
                 let n = images(step.inputs[0], conv.in_len());
@@ -850,11 +874,12 @@ impl Frame<'_> {
 
     /// A stretch of a result.
     #[allow(clippy::mut_from_ref)]
-    fn piece(&self, r: Ref, from: usize, len: usize, tiled: bool) -> &mut [f32] {
+    fn piece<T>(&self, r: Ref, from: usize, len: usize, tiled: bool) -> &mut [T] {
         let (at, elements) = self.target(r, tiled);
+        debug_assert_eq!(self.run.plan.vals[r.val].dtype.size(), size_of::<T>());
         assert!(from + len <= elements, "a part inside its result");
         // SAFETY: inside the result; parts of a step are disjoint.
-        unsafe { std::slice::from_raw_parts_mut(at.cast::<f32>().add(from), len) }
+        unsafe { std::slice::from_raw_parts_mut(at.cast::<T>().add(from), len) }
     }
 
     fn matmul(
@@ -879,8 +904,7 @@ impl Frame<'_> {
         let b_strides = if tb { (1, k) } else { (n, 1) };
         if batch == 1 {
             let [down, across] = grid([m, n], parts);
-            let cut = |size: usize, i: usize, of: usize| i * size / of..(i + 1) * size / of;
-            let (rows, columns) = (cut(m, part / across, down), cut(n, part % across, across));
+            let (rows, columns) = (share(m, part / across, down), share(n, part % across, across));
             let a = &a[(rows.start * a_strides.0).min(a.len())..];
             let b = &b[(columns.start * b_strides.1).min(b.len())..];
             let (c, elements) = self.target(step.outputs[0], tiled);
@@ -930,6 +954,11 @@ impl Frame<'_> {
     }
 }
 
+/// The stretch of `size` things that part `part` of `parts` has.
+fn share(size: usize, part: usize, parts: usize) -> std::ops::Range<usize> {
+    part * size / parts..(part + 1) * size / parts
+}
+
 /// Into how many stretches of rows and of columns a product is cut, `parts` blocks in all, as square as can be: each block
 /// reads its rows of the one operand and its columns of the other.
 fn grid([m, n]: [usize; 2], parts: usize) -> [usize; 2] {
@@ -937,7 +966,7 @@ fn grid([m, n]: [usize; 2], parts: usize) -> [usize; 2] {
     ways.min_by_key(|[down, across]| m.div_ceil(*down) + n.div_ceil(*across)).unwrap_or([1, 1])
 }
 
-fn pool_take(pool: &brisk_kernels::pool::Pool2d, n: usize, x: &[f32], index: &[u8], y: &mut [f32]) {
+fn pool_take(pool: &Pool2d, n: usize, x: &[f32], index: &[u8], y: &mut [f32]) {
     let c = pool.c;
     for (i, (y, &cell)) in y.iter_mut().zip(index).enumerate().take(n * pool.out_len()) {
         let (pixel, channel) = (i / c, i % c);

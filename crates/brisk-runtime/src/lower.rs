@@ -15,7 +15,7 @@ use brisk_kernels::pool::Pool2d;
 
 use crate::device::Error;
 use crate::elementwise::{Group, Programs, is_access, is_elementwise};
-use crate::matrices::Kept;
+use crate::matrices::{Form, Kept};
 use crate::numbers::{Map, Set};
 use crate::place::{Place, Places};
 use crate::step::{Copy, Kernel, Loc, Ref, Step, V, Val};

@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use brisk_graph::{DType, Graph, Tensor};
 
 use brisk_kernels::elementwise::Access;
+use brisk_kernels::matmul::{self, Precision};
 
 use crate::device::Error;
 use crate::lower::{Block, Lowered};
@@ -90,8 +91,14 @@ const LARGE_SUMS: usize = 768 << 10;
 const GROUPS: usize = 8;
 /// Tokens for which it is worth to walk through weights larger than the cache.
 const TOKENS: usize = 256;
+/// So few tokens are not cut into tiles where nothing is summed up over them: each product is cut by its columns.
+const FEW_TOKENS: usize = 64;
 /// Elements that a task of an elementwise wave takes on at least.
 const CHUNK: usize = 32 << 10;
+/// The same of a wave over [few](Planner::few) samples, where somebody waits.
+const SHORT_CHUNK: usize = 8 << 10;
+/// Multiplications that a task takes on at least, where somebody waits.
+const SHORT_PRODUCT: usize = 1 << 19;
 
 /// Plans stages and memory.
 pub fn plan(
@@ -116,7 +123,7 @@ pub fn plan(
     };
     let guarded = guard.and_then(|name| graph.outputs.iter().position(|o| o.0 == name)).map(|at| outputs[at]);
     for block in blocks {
-        match block.by_tile {
+        match block.by_tile && !planner.few(&block, trace) {
             true => planner.region(block),
             false => planner.waves(block, guarded),
         }
@@ -161,6 +168,18 @@ impl Planner {
     /// The values that a stage writes for others to see.
     fn written(&self, stage: &Stage) -> Vec<V> {
         stage.steps().iter().flat_map(|&s| self.steps[s].outputs.iter().map(|o| o.val)).collect()
+    }
+
+    /// Whether the samples are too few to be work for several threads: then each step is cut, not the samples.
+    fn few(&self, block: &Block, trace: bool) -> bool {
+        let sums = || block.steps.iter().flat_map(|s| &s.outputs).any(|o| !o.by_sample);
+        let rows = |s: &Step| match s.kernel {
+            Kernel::MatMul { batch: 1, m, packed: true, .. } => m / self.batch,
+            Kernel::Conv { .. } | Kernel::ConvPool { .. } => usize::MAX,
+            _ => 0,
+        };
+        let most = if block.steps.iter().map(rows).max() == Some(1) { FEW_TOKENS } else { 1 };
+        block.by_tile && !trace && self.batch <= most && !sums()
     }
 
     /// Whole steps, in waves of steps that do not need each other. The guarded value comes before everything that it
@@ -210,7 +229,20 @@ impl Planner {
     fn parts(&self, step: &Step) -> usize {
         match &step.kernel {
             Kernel::Elementwise { dims, sums: false, .. } => {
-                (dims.iter().product::<usize>() / CHUNK).clamp(1, 16)
+                let chunk = if step.outputs[0].by_sample { SHORT_CHUNK } else { CHUNK };
+                (dims.iter().product::<usize>() / chunk).clamp(1, 16)
+            }
+            Kernel::MatMul { m, n, k, packed: true, precision, .. } => {
+                let faster = match precision {
+                    Precision::F32 => 1,
+                    Precision::Bf16 => 2,
+                    Precision::Int8 => 4,
+                };
+                halves(m * n * k / faster, n.div_ceil(matmul::panel_width()))
+            }
+            Kernel::Conv { conv, .. } => halves(conv.out_len() * conv.rows(), conv.out_h),
+            Kernel::ConvPool { conv, pool, .. } if pool.window[0] == pool.stride[0] => {
+                halves(conv.out_len() * conv.rows(), pool.out_h)
             }
             Kernel::MatMul { batch: 1, m, n, k, .. } => (m * n * k / (1 << 20)).clamp(1, 8),
             Kernel::PackMatrix { .. } => (self.vals[step.outputs[0].val].elements / CHUNK).clamp(1, 8),
@@ -468,6 +500,12 @@ impl Planner {
             format!("{what} is used but never computed: this is a mistake in Brisk, please report it");
         Error::Graph(brisk_graph::Error::Operands { scope: String::new(), op: "plan", message })
     }
+}
+
+/// Into how many tasks a product is cut over few samples: a power of two, so that two and four threads have equal shares.
+fn halves(multiplications: usize, pieces: usize) -> usize {
+    let most = (multiplications / SHORT_PRODUCT).min(pieces).clamp(1, 8);
+    1 << most.ilog2()
 }
 
 /// Values by sample that another block, or somebody outside, reads.

@@ -91,14 +91,15 @@ pub unsafe fn pack(
 #[derive(Clone, Copy)]
 struct Rows {
     words: usize,
-    /// Distance of rows, unless they lie six by six.
+    /// Distance of rows, or of six rows if they lie six by six: never a multiple of a page, which would crowd them into the same sets of a
+    /// cache.
     row: usize,
     by_six: bool,
 }
 
 impl Rows {
     fn start(&self, i: usize) -> usize {
-        if self.by_six { i / ROWS * ROWS * self.words + i % ROWS } else { i * self.row }
+        if self.by_six { i / ROWS * self.row + i % ROWS } else { i * self.row }
     }
 
     fn step(&self) -> usize {
@@ -110,13 +111,17 @@ impl Rows {
     }
 
     fn len(&self, rows: usize) -> usize {
-        if self.by_six { rows.next_multiple_of(ROWS) * self.words } else { rows * self.row }
+        if self.by_six { rows.div_ceil(ROWS) * self.row } else { rows * self.row }
     }
 
     fn contiguous(words: usize) -> Rows {
-        // Rows that are an odd number of cache lines apart do not crowd into the same sets of a cache.
         let lines = words.div_ceil(16) | 1;
         Rows { words, row: lines * 16, by_six: false }
+    }
+
+    fn by_six(words: usize) -> Rows {
+        let lines = (words * ROWS).div_ceil(16) | 1;
+        Rows { words, row: lines * 16, by_six: true }
     }
 }
 
@@ -126,7 +131,7 @@ unsafe fn bf16(call: &Product<'_>, scratch: &mut Vec<f32>) {
     let depth = k.div_ceil(k.div_ceil(2 * DEPTH)).next_multiple_of(2);
     let words = depth / 2;
     let layout = |words| match a_strides {
-        (1, column) if column > 1 => Rows { words, row: 0, by_six: true },
+        (1, column) if column > 1 => Rows::by_six(words),
         _ => Rows::contiguous(words),
     };
     let (own, panel) = (layout(words).len(m), words * WIDTH);
@@ -295,7 +300,8 @@ macro_rules! block {
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn dot_bf16(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
     // SAFETY: vectors of 512 bits all three; only the names of their types differ.
-    let (a, b): (__m512bh, __m512bh) = unsafe { (std::mem::transmute(a), std::mem::transmute(b)) };
+    let same = |x| unsafe { std::mem::transmute::<__m512i, __m512bh>(x) };
+    let (a, b) = (same(a), same(b));
     _mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum), a, b))
 }
 
@@ -440,7 +446,7 @@ unsafe fn pack_rows(
                     unsafe { _mm512_storeu_si512(words.as_mut_ptr().add(v * 16).cast(), joined) };
                 }
                 for (q, words) in words.chunks_exact(ROWS).enumerate().take(count.div_ceil(ROWS)) {
-                    into[((i / ROWS + q) * layout.words + p) * ROWS..][..ROWS].copy_from_slice(words);
+                    into[layout.start(i + q * ROWS) + p * ROWS..][..ROWS].copy_from_slice(words);
                 }
             }
         }

@@ -50,6 +50,13 @@ impl Lowering<'_> {
             "transposed" => (conv.pack_transposed_len(), Kernel::PackTransposed(conv.clone())),
             _ => (conv.kernel_len(), Kernel::PackPoolGrad(conv.clone())),
         };
+        if kind == "forward"
+            && !self.trace
+            && let Some(v) = self.keep(kernel_root, Form::Kernel(conv.clone()))
+        {
+            self.packed.insert(key, v);
+            return v;
+        }
         let from = self.read(list, kernel);
         let v = self.new_val(length, DType::F32, Loc::None, None);
         packs.push(Step {
@@ -61,6 +68,18 @@ impl Lowering<'_> {
         });
         self.packed.insert(key, v);
         v
+    }
+
+    /// A node's value in packed form, kept from run to run: only of state that the graph does not update.
+    fn keep(&mut self, node: usize, form: Form) -> Option<V> {
+        let Some(Prim::Input(number, ..)) = self.prim(node) else { return None };
+        let stays = self.graph.inputs[*number].role == Role::State
+            && self.graph.updates.iter().all(|u| u.0 != *number);
+        stays.then(|| {
+            let (elements, loc) = (form.len(), Loc::Kept(self.out.kept.len()));
+            self.out.kept.push(Kept { input: *number, form });
+            self.new_val(elements, DType::F32, loc, None)
+        })
     }
 
     /// The matrix that a product multiplies its samples with, packed once for all tiles; none where a tile may as well read
@@ -84,13 +103,7 @@ impl Lowering<'_> {
         if let Some(&v) = self.packed_matrices.get(&key) {
             return Some(v);
         }
-        if let Some(Prim::Input(number, ..)) = self.prim(source)
-            && self.graph.inputs[*number].role == Role::State
-            && self.graph.updates.iter().all(|u| u.0 != *number)
-        {
-            self.out.kept.push(Kept { input: *number, k, n, transposed, precision });
-            let loc = Loc::Kept(self.out.kept.len() - 1);
-            let v = self.new_val(matmul::packed_len(precision, k, n), DType::F32, loc, None);
+        if let Some(v) = self.keep(source, Form::Matrix { k, n, transposed, precision }) {
             self.packed_matrices.insert(key, v);
             return Some(v);
         }

@@ -103,3 +103,34 @@ fn weights_that_stay_are_multiplied_in_eight_bits_even_for_one_sample() {
         assert_eq!((plan.matches("matmul int8(").count(), plan.matches("matmul(").count()), (2, 1), "{plan}");
     }
 }
+
+#[test]
+fn few_samples_are_cut_by_the_columns_and_rows_of_their_results() {
+    use brisk_graph::prim::{Conv, Window};
+    use brisk_runtime::{Cpu, Device, Options};
+    let tasks = |graph: &Graph| {
+        let plan = Cpu::new(1).compile(graph, &Options::default()).unwrap().explain();
+        assert_eq!(plan.matches("region of").count(), 0, "{plan}");
+        assert!(plan.contains(" 4 tasks"), "{plan}");
+    };
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [13, 300], DType::F32);
+    let w = |name: &str, shape: [usize; 2]| b.input(name, Role::State, shape, DType::F32);
+    let h = op::gelu(x.matmul(w("w", [300, 700])) + b.input("b", Role::State, [700], DType::F32), false);
+    let tokens = b.finish(&[("y", h.matmul(w("v", [700, 150])))], &[]).unwrap();
+    check(&tokens);
+    tasks(&tokens);
+
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [1, 23, 21, 16], DType::F32);
+    let w = |name: &str, shape: [usize; 4]| b.input(name, Role::State, shape, DType::F32);
+    let same = Conv { padding: [[1, 1]; 2], ..Conv::default() };
+    let strided = Conv { padding: [[1, 1]; 2], stride: [2, 2], ..Conv::default() };
+    let y = op::relu(x.conv(w("w1", [3, 3, 16, 80]), same.clone()));
+    let y = op::relu(y.conv(w("w2", [3, 3, 80, 32]), strided));
+    let pool = Window { size: [2, 2], stride: [2, 2], padding: [[0, 0]; 2] };
+    let y = op::relu(y.conv(w("w3", [3, 3, 32, 96]), same)).max_pool(pool);
+    let image = b.finish(&[("y", y)], &[]).unwrap();
+    check(&image);
+    tasks(&image);
+}
