@@ -309,6 +309,7 @@ impl Planner {
         let heavy = weights > self.machine.l2 / 2;
         let rows = |&s: &usize| match self.steps[s].kernel {
             Kernel::MatMul { batch: 1, m, .. } if self.steps[s].outputs[0].by_sample => Some(m / batch),
+            Kernel::Conv { .. } | Kernel::ConvPool { .. } => Some(usize::MAX),
             _ => None,
         };
         let tokens = heavy && own.iter().filter_map(rows).max() == Some(1);
@@ -579,7 +580,10 @@ impl fmt::Display for Plan {
         gflops.map_or(Ok(()), |g| write!(f, ", {g:.1} GFLOP/s"))?;
         bandwidth_gbs.map_or(Ok(()), |g| write!(f, ", {g:.1} GB/s"))?;
         writeln!(f)?;
-        writeln!(f, "in all: {}", self.cost(self.flops(), self.least_bytes()))?;
+        let flops =
+            |steps: &[usize]| steps.iter().map(|&s| self.steps[s].kernel.least_flops(self.batch)).sum();
+        let all: Vec<usize> = (0..self.steps.len()).collect();
+        writeln!(f, "in all at least: {}", self.cost(flops(&all), self.least_bytes()))?;
         writeln!(
             f,
             "arena {} a thread, shared {}, sums {}",
@@ -600,7 +604,7 @@ impl fmt::Display for Plan {
                 )?,
                 Stage::Wave { tasks } => write!(f, "{at}: whole, {} tasks", tasks.len())?,
             }
-            let flops = steps.iter().map(|&s| self.steps[s].kernel.flops(self.batch)).sum();
+            let flops = flops(&steps);
             writeln!(f, "; {}", self.cost(flops, self.traffic(&steps, |loc| !matches!(loc, Loc::Arena(_)))))?;
             steps.iter().try_for_each(|&s| writeln!(f, "    {}", self.show(s)))?;
         }

@@ -291,6 +291,16 @@ impl Kernel {
         }
     }
 
+    /// [`Kernel::flops`], without what is skipped whatever the data: positions that pooling closes have no gradient.
+    pub fn least_flops(&self, batch: usize) -> f64 {
+        match self {
+            Kernel::ConvPoolGrad { conv, pool, .. } => {
+                self.flops(batch) * pool.out_len() as f64 / conv.out_len() as f64
+            }
+            _ => self.flops(batch),
+        }
+    }
+
     /// f32 of scratch memory for `n` samples.
     pub fn scratch(&self, n: usize) -> usize {
         match self {
