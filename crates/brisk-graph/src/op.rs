@@ -217,8 +217,8 @@ impl<'a> KernelInput<'a> {
 pub enum Cut {
     /// All axes but the last of the first operand, anywhere.
     Rows,
-    /// The first axis of the first operand.
-    Samples,
+    /// The first axis of the first operand; a call is worth its while from so many samples on.
+    Samples(usize),
     /// As the kernel itself does it: each call does its part of the parts that it is told, of results that all share.
     ///
     /// Operations with several results are several nodes with the same operands, which differ by their attribute `result`

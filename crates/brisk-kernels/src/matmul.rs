@@ -20,6 +20,7 @@ mod words;
 use crate::simd::{self, Level};
 use direct::Direct;
 use dots::Dots;
+pub(crate) use packed::pack_panel;
 use packed::{B, Pack, Product};
 
 /// How the operands of a product are held while they are multiplied. Sums and results are f32 in any case.

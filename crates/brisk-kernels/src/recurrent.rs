@@ -202,7 +202,11 @@ impl Sequences {
 }
 
 /// Samples that are handled together in a product: their rows share each load of the kernel.
-const BLOCK: usize = product::ROWS;
+///
+/// ```
+/// assert_eq!(brisk_kernels::recurrent::BLOCK, 8);
+/// ```
+pub const BLOCK: usize = product::ROWS;
 
 struct Forward<'a> {
     run: Sequences,

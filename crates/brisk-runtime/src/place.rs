@@ -104,7 +104,7 @@ fn place(graph: &Graph, node: &Node, batch: usize, known: &Places) -> Place {
                 .enumerate()
                 .all(|(i, &by_row)| if by_row { rows(operand(i)) } else { !by_sample(i) });
             // Rows end before the last axis, so that axis must not be the one of the samples.
-            let leading = kernel.cut == Cut::Samples
+            let leading = matches!(kernel.cut, Cut::Samples(_))
                 || node.shape.rank() >= 2
                 || kernel
                     .by_row

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use brisk_graph::op::Cut;
 use brisk_graph::{DType, Graph, Tensor};
 
 use brisk_kernels::elementwise::Access;
@@ -313,9 +314,19 @@ impl Planner {
             _ => None,
         };
         let tokens = heavy && own.iter().filter_map(rows).max() == Some(1);
+        // So many samples a call of some kernels are worth their while.
+        let wanted = own.iter().map(|&s| match &self.steps[s].kernel {
+            Kernel::Named { def, .. } => match def.kernel.as_ref().map(|k| k.cut) {
+                Some(Cut::Samples(least)) => least,
+                _ => 1,
+            },
+            _ => 1,
+        });
+        let wanted = wanted.max().unwrap_or(1);
         let groups = match tokens {
             true => [8, 4, 2].into_iter().find(|g| batch / g >= TOKENS).unwrap_or(2).min(batch),
-            false => batch.min(GROUPS),
+            // Two threads at least have something to do.
+            false => (batch / wanted).clamp(2, GROUPS).min(batch),
         };
         let share = batch.div_ceil(groups);
         let mut tile = share;
@@ -325,7 +336,7 @@ impl Planner {
             let least = match (tokens, heavy) {
                 (true, _) => share.min(TOKENS),
                 (_, true) => share.min(8),
-                _ => 1,
+                _ => share.min(wanted),
             };
             while tile > least && self.layout(&own, &inside, tile, false) > self.machine.l2 / 2 {
                 tile = tile.div_ceil(2);

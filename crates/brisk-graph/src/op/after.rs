@@ -20,7 +20,7 @@ pub static AFTER: OpDef = OpDef {
     decompose: |_, x, _| x[0],
     gradient: Gradient::Closed(|g| vec![Some(g.dy), None]),
     kernel: Some(Kernel {
-        cut: Cut::Samples,
+        cut: Cut::Samples(1),
         run: |call| {
             if let KernelInput::F32(x) = call.inputs[0] {
                 call.output.copy_from_slice(x);

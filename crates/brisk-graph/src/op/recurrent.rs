@@ -103,6 +103,9 @@ fn grad_samples(kind: Kind) -> Vec<Sample> {
     all
 }
 
+/// As many samples share each reading of the recurrent kernel.
+const SAMPLES: usize = brisk_kernels::recurrent::BLOCK;
+
 /// Declares the three operations of a cell.
 macro_rules! cell {
     ($cell:ident, $kind:expr, $by_row:expr,
@@ -126,7 +129,7 @@ macro_rules! cell {
             shape: record_shape::<$cell>,
             decompose: unroll::<$cell>,
             gradient: Gradient::FromDecomposition,
-            kernel: Some(Kernel { cut: Cut::Samples, run: run_record::<$cell>, by_row: $by_row }),
+            kernel: Some(Kernel { cut: Cut::Samples(SAMPLES), run: run_record::<$cell>, by_row: $by_row }),
             samples: || {
                 let with = |(i, size)| {
                     Sample::of(operands($kind, size)).with(Attrs::new().int("reverse", i as i64 % 2))
@@ -143,7 +146,7 @@ macro_rules! cell {
             decompose: unroll_grad::<$cell>,
             gradient: Gradient::FromDecomposition,
             kernel: Some(Kernel {
-                cut: Cut::Samples,
+                cut: Cut::Samples(SAMPLES),
                 run: run_grad::<$cell>,
                 by_row: &[true, false, true, true, true],
             }),

@@ -260,7 +260,7 @@ impl Block<'_> {
 
 /// A few columns of `b` as a panel, filled up with zeros.
 #[inline(always)]
-fn pack_panel<S: Simd>(
+pub fn pack_panel<S: Simd>(
     terms: usize,
     columns: usize,
     width: usize,
