@@ -35,10 +35,10 @@ pub struct Peers {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Put what was measured into bench/ratios.json, and its tables into docs/benchmarks.md
-    #[arg(long, conflicts_with_all = ["quick", "check"])]
+    #[arg(long, conflicts_with_all = ["quick", "only", "check"])]
     record: bool,
     /// Compare with bench/ratios.json, and fail if a row fell
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     check: bool,
     /// By what share a ratio may be worse than the committed one
     #[arg(long, default_value_t = 0.1, requires = "check")]
@@ -98,7 +98,12 @@ impl Peers {
         }
         if self.record {
             let mut all = results::read(&committed())?;
-            all.extend(measured);
+            for (row, figures) in measured {
+                match figures.ratio {
+                    Some(_) => _ = all.insert(row, figures),
+                    None => eprintln!("{row}: not recorded, without a ratio"),
+                }
+            }
             results::write(&committed(), &all)?;
             report::insert(&page(), &report::render(&all))?;
         }

@@ -68,8 +68,8 @@ impl Figure {
             settings: or(&first.variant, ""),
             examples_per_second: round(median(all(|r| r.examples_per_second)), 1),
             spread_ms: [
-                steps.iter().copied().fold(f64::INFINITY, f64::min),
-                steps.iter().copied().fold(0.0, f64::max),
+                round(steps.iter().copied().fold(f64::INFINITY, f64::min), 4),
+                round(steps.iter().copied().fold(0.0, f64::max), 4),
             ],
             step_ms: round(median(steps), 4),
             peak_mb: round(median(all(|r| r.peak_rss_mb)), 1),

@@ -219,7 +219,7 @@ impl Bencher {
             threads: device.threads(),
             dtype: device.precision().name(),
             examples_per_second: round(f64::from(self.batch_size) * f64::from(self.steps) / wall, 1),
-            step_ms_median: round(median * 1e3, 3),
+            step_ms_median: round(median * 1e3, 4),
             gflops: round(flops * f64::from(self.steps) / wall / 1e9, 2),
             peak_rss_mb: peak_rss_mb.map(|m| round(m, 1)),
             plan_ms: round(plan_ms, 3),

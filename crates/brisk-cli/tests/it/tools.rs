@@ -59,7 +59,11 @@ fn benchmarks_print_one_object() {
     }
     let plan = place.brisk(&["bench", "train", "mlp", "--steps", "1", "--explain"]).good();
     assert!(plan.err.contains("region") && plan.out.contains("examples_per_second"), "{}", plan.err);
-    assert!(plan.err.contains(" GFLOP/s, ") && plan.err.contains("in all at least: ") && plan.err.contains(" ms)"));
+    assert!(
+        plan.err.contains(" GFLOP/s, ")
+            && plan.err.contains("in all at least: ")
+            && plan.err.contains(" ms)")
+    );
     let args = ["bench", "train", "mlp", "--steps", "2", "--profile", "--profile-trace", "trace.json"];
     let table = place.brisk(&args).good().err;
     assert!(table.contains("GFLOP/s") && table.contains("GB/s") && table.contains("matmul"), "{table}");
