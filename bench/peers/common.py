@@ -1,6 +1,6 @@
 """What the peer scripts share: arguments, data, the timing loop, the report.
 
-Every peer trains the same preset on the same random data and prints one JSON object shaped like
+Every peer trains the same preset on the same random data, or answers for it, and prints one JSON object shaped like
 `brisk bench train --json`. This module must not import a framework: threads are limited before that happens.
 """
 
@@ -32,8 +32,15 @@ ADAM = {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
 SGD = {"learning_rate": 0.1, "momentum": 0.9}
 
 
-def arguments(description, extra=()):
-    """Parses the command line and limits the threads of whatever is imported after this call."""
+# Different batches that take turns.
+BATCHES = 8
+
+
+def arguments(description, extra=(), dtypes=("f32",), work=("train",)):
+    """Parses the command line and limits the threads of whatever is imported after this call.
+
+    `dtypes` and `work` are what the peer can do: `--dtype`, and `train` or `infer`.
+    """
     p = argparse.ArgumentParser(description=description)
     p.add_argument("--preset", choices=PRESETS, default="cifar10-cnn")
     p.add_argument("--batch-size", type=int, default=32)
@@ -42,11 +49,18 @@ def arguments(description, extra=()):
     p.add_argument("--warmup", type=int, help="steps before the clock starts (default: 2 of a ResNet, else 20)")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    p.add_argument("--dtype", choices=dtypes, default="f32")
+    p.add_argument("--infer", action="store_true", help="answers instead of training steps")
+    p.add_argument("--lengths", help="a file of counts of tokens, one a line, for encoders' texts")
     for flag, options in extra:
         p.add_argument(flag, **options)
     args = p.parse_args()
+    if ("infer" if args.infer else "train") not in work:
+        p.error(f"this peer is measured on {' and '.join(work)}: " + ("leave --infer out" if args.infer else "add --infer"))
     if args.warmup is None:
         args.warmup = 2 if args.preset.startswith("resnet") or args.preset in ENCODERS else 20
+        if args.lengths:  # each batch has a shape of its own
+            args.warmup = BATCHES
 
     # Some runtimes have no setting for threads and count the processors they may run on instead.
     cpus = sorted(os.sched_getaffinity(0))
@@ -61,7 +75,7 @@ def arguments(description, extra=()):
     return args
 
 
-def batches(args, count=8):
+def batches(args, count=BATCHES):
     """`count` different batches of f32 images in 0..1, (batch, height, width, channels), or of i32 words (batch, length), and
     i32 labels.
 
@@ -78,6 +92,26 @@ def batches(args, count=8):
     images = rng.random((count, args.batch_size, *shape), dtype=np.float32)
     labels = rng.integers(0, classes, (count, args.batch_size), dtype=np.int32)
     return images, labels
+
+
+def texts(args, count=BATCHES):
+    """`count` batches of texts for an encoder: (words, mask), i64 (batch, length), padded to the batch's longest text.
+
+    Their lengths are those of the file `--lengths`, in order; without it all are `--seq-len`.
+    """
+    import numpy as np
+
+    lengths = [args.seq_len]
+    if args.lengths:
+        with open(args.lengths) as lines:
+            lengths = [int(line) for line in lines if line.strip() and not line.startswith("#")]
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(count):
+        own = np.array([lengths[(i * args.batch_size + j) % len(lengths)] for j in range(args.batch_size)])
+        mask = (np.arange(own.max()) < own[:, None]).astype(np.int64)
+        found.append((rng.integers(1, WORDS, mask.shape, dtype=np.int64) * mask, mask))
+    return found
 
 
 def memory_mb(key):
@@ -106,10 +140,10 @@ def measure(args, step, framework, version, variant):
         "preset": args.preset,
         "batch_size": args.batch_size,
         "threads": args.threads,
-        "dtype": "f32",
+        "dtype": args.dtype,
         "examples_per_second": round(args.batch_size * args.steps / wall, 1),
-        "step_ms_median": round(1e3 * statistics.median(times), 3),
-        "step_ms_best": round(1e3 * min(times), 3),
+        "step_ms_median": round(1e3 * statistics.median(times), 4),
+        "step_ms_best": round(1e3 * min(times), 4),
         "peak_rss_mb": memory_mb("VmHWM"),
         "framework": framework,
         "version": version,

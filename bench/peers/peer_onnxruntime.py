@@ -1,41 +1,39 @@
-"""Answers of an encoder of texts in ONNX Runtime, as `brisk bench infer` measures them."""
+"""Answers of a preset in ONNX Runtime, as `brisk bench infer` measures them. The network is PyTorch's, exported."""
 
-from common import ENCODERS, PRESETS, VOCABULARY, arguments, batches, measure
+from common import ENCODERS, arguments, batches, measure, texts
 
-args = arguments(__doc__)
-if args.preset not in ENCODERS:
-    raise SystemExit(f"ONNX Runtime is measured on {', '.join(ENCODERS)}, not on {args.preset}")
+args = arguments(__doc__, dtypes=("f32", "int8"), work=("infer",))
 
 import pathlib  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
 import tempfile  # noqa: E402
 
+import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
-import torch  # noqa: E402
-from transformers import BertConfig, BertForSequenceClassification  # noqa: E402
 
-hidden, layers, heads, inner = ENCODERS[args.preset]
-config = BertConfig(
-    vocab_size=VOCABULARY, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
-    intermediate_size=inner, num_labels=PRESETS[args.preset][1],
-)  # fmt: skip
-net = BertForSequenceClassification(config).eval()
-words, _ = batches(args)
 with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / "model.onnx"
-    torch.onnx.export(
-        net, (torch.from_numpy(words[0]).long(),), path, input_names=["input_ids"], output_names=["logits"],
-        dynamo=True, verbose=False,
-    )  # fmt: skip
+    export = [sys.executable, pathlib.Path(__file__).with_name("export_onnx.py"), args.preset, str(args.batch_size), path]
+    export += ["--int8"] if args.dtype == "int8" else []
+    done = subprocess.run(export, capture_output=True, text=True, cwd=folder)  # quantization leaves files where it runs
+    if done.returncode != 0:
+        raise SystemExit(f"{args.preset} could not be exported: {done.stderr.strip().splitlines()[-1]}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-del net
-words = [w.astype("int64") for w in words]
+if args.preset in ENCODERS:
+    stock = texts(args)
+else:
+    stock = [(np.ascontiguousarray(images.transpose(0, 3, 1, 2)),) for images in batches(args)[0]]
+names = [i.name for i in session.get_inputs()]
 
 
 def step(i):
-    return float(session.run(None, {"input_ids": words[i % len(words)]})[0][0, 0])
+    inputs = {name: x.copy() for name, x in zip(names, stock[i % len(stock)])}
+    return float(session.run(None, inputs)[0].flat[0])
 
 
-measure(args, step, "ONNX Runtime", onnxruntime.__version__, "fp32, all optimizations, static shapes")
+variant = "all optimizations" + (", dynamic quantization by channel" if args.dtype == "int8" else "")
+measure(args, step, "ONNX Runtime", onnxruntime.__version__, variant)

@@ -42,6 +42,8 @@ pub struct Builder {
 struct State {
     nodes: Vec<Node>,
     inputs: Vec<Input>,
+    /// Inputs by name.
+    named: HashMap<String, Id>,
     scope: Vec<String>,
     scope_path: Option<Arc<str>>,
     error: Option<Error>,
@@ -74,17 +76,19 @@ impl Builder {
     /// A value from outside. Its name must be new.
     pub fn input(&self, name: &str, role: Role, shape: impl Into<Shape>, dtype: DType) -> Value<'_> {
         let number = self.state.borrow().inputs.len();
-        if self.state.borrow().inputs.iter().any(|i| i.name == name) {
+        let value = self.prim(Prim::Input(number, shape.into(), dtype), &[]);
+        let mut state = self.state.borrow_mut();
+        state.inputs.push(Input { name: name.into(), role, id: value.id });
+        if state.named.insert(name.into(), value.id).is_some() {
+            drop(state);
             self.fail("input", format!("there are two inputs named {name:?}"));
         }
-        let value = self.prim(Prim::Input(number, shape.into(), dtype), &[]);
-        self.state.borrow_mut().inputs.push(Input { name: name.into(), role, id: value.id });
         value
     }
 
     /// The input of a name, if there is one.
     pub fn find_input(&self, name: &str) -> Option<Value<'_>> {
-        let id = self.state.borrow().inputs.iter().find(|i| i.name == name)?.id;
+        let id = *self.state.borrow().named.get(name)?;
         Some(Value { builder: self, id })
     }
 
@@ -173,6 +177,9 @@ impl Builder {
         let mut hasher = DefaultHasher::new();
         op.name().hash(&mut hasher);
         ids.hash(&mut hasher);
+        if let Op::Prim(Prim::Input(number, ..)) = &op {
+            number.hash(&mut hasher);
+        }
         let hash = hasher.finish();
         let inferred = {
             let state = self.state.borrow();

@@ -1,8 +1,6 @@
 //! Running plans on the CPU.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -17,11 +15,13 @@ use brisk_kernels::pool::Pool2d;
 use brisk_kernels::{matmul, movement, random, reduce, simd};
 
 use crate::Pool;
-use crate::device::{Device, Error, Facts, Options, Program, Result, State, Timing};
+use crate::device::{Device, Error, Facts, Options, Program, Result, State};
 use crate::lower::lower;
+use crate::machine::Machine;
 use crate::matrices::{Matrices, Packed};
 use crate::place::places;
-use crate::plan::{Machine, Plan, Stage, plan};
+use crate::plan::{Plan, Stage, plan};
+use crate::profile::{Event, Part, Profile, Timing};
 use crate::step::{Kernel, Loc, Ref, Step};
 
 /// The processor: SIMD chosen at run time, a fixed set of threads.
@@ -78,6 +78,22 @@ impl Cpu {
         self.precision
     }
 
+    /// The same device, planning for a machine and explaining plans by its speeds.
+    ///
+    /// ```
+    /// use brisk_runtime::{Cpu, Machine};
+    /// let device = Cpu::new(2).with_machine(Machine { gflops: Some(100.0), ..Machine::default() });
+    /// assert_eq!(device.machine().gflops, Some(100.0));
+    /// ```
+    pub fn with_machine(self, machine: Machine) -> Cpu {
+        Cpu { machine, ..self }
+    }
+
+    /// What it knows of the machine.
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
     /// A device of as many threads as the machine runs at once.
     pub fn all_threads() -> Cpu {
         Cpu::new(std::thread::available_parallelism().map_or(1, |n| n.get()))
@@ -100,11 +116,10 @@ impl Device for Cpu {
         let found = places(&graph);
         let lowered = lower(&graph, &found, options.trace, self.precision)?;
         let plan = plan(&graph, lowered, found.batch, options.guard.as_deref(), options.trace, self.machine)?;
-        let flops = plan.steps.iter().map(|s| s.kernel.flops(found.batch)).sum();
         let bytes = plan.shared + plan.sums + plan.arena * self.threads;
-        let facts = Facts { flops, arena_bytes: bytes, plan_ms: start.elapsed().as_secs_f64() * 1e3 };
-        let clocks =
-            if options.profile { plan.steps.iter().map(|_| AtomicU64::new(0)).collect() } else { vec![] };
+        let facts =
+            Facts { flops: plan.flops(), arena_bytes: bytes, plan_ms: start.elapsed().as_secs_f64() * 1e3 };
+        let profile = options.profile.then(|| Profile::new(plan.steps.len(), self.threads));
         let needed = graph.live();
         let needed = graph.inputs.iter().map(|i| needed[i.id.index()] || i.role == Role::State).collect();
         Ok(Box::new(CpuProgram {
@@ -116,7 +131,7 @@ impl Device for Cpu {
             trace: options.trace,
             guard: options.guard.clone(),
             facts,
-            clocks,
+            profile,
         }))
     }
 
@@ -216,8 +231,8 @@ struct CpuProgram {
     trace: bool,
     guard: Option<String>,
     facts: Facts,
-    /// Nanoseconds that each step has taken, all threads added up; empty if nobody wants to know.
-    clocks: Vec<AtomicU64>,
+    /// Only if somebody wants to know.
+    profile: Option<Profile>,
 }
 
 impl Program for CpuProgram {
@@ -235,6 +250,9 @@ impl Program for CpuProgram {
         memory.shared.reserve(self.plan.shared);
         memory.sums.reserve(self.plan.sums);
         memory.arenas.reserve(self.plan.arena * self.threads);
+        if let Some(profile) = &mut self.profile {
+            profile.begin();
+        }
         let run = Run {
             graph: &self.graph,
             plan: &self.plan,
@@ -244,7 +262,7 @@ impl Program for CpuProgram {
             sums: memory.sums.base(),
             arenas: memory.arenas.base(),
             fault: Mutex::new(None),
-            clocks: &self.clocks,
+            profile: self.profile.as_ref(),
         };
         if self.trace {
             for (input, _) in self.graph.inputs.iter().zip(&self.needed).filter(|n| *n.1) {
@@ -277,20 +295,11 @@ impl Program for CpuProgram {
     }
 
     fn take_profile(&mut self) -> Vec<Timing> {
-        let mut timings: Vec<Timing> = Vec::new();
-        let mut known: HashMap<String, usize> = HashMap::new();
-        for (step, clock) in self.plan.steps.iter().zip(&self.clocks) {
-            let kernel = step.kernel.describe();
-            let at = *known.entry(kernel.clone()).or_insert(timings.len());
-            if at == timings.len() {
-                timings.push(Timing { kernel, steps: 0, seconds: 0.0, flops: 0.0 });
-            }
-            timings[at].steps += 1;
-            timings[at].seconds += clock.swap(0, Ordering::Relaxed) as f64 / 1e9;
-            timings[at].flops += step.kernel.flops(self.plan.batch);
-        }
-        timings.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        timings
+        self.profile.as_mut().map_or_else(Vec::new, |p| p.take(&self.plan))
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.profile.as_ref().map_or_else(Vec::new, |p| p.events(&self.plan))
     }
 }
 
@@ -365,7 +374,7 @@ struct Run<'a> {
     arenas: Base,
     /// The first step, in order of time, that met data it cannot work on.
     fault: Mutex<Option<(usize, String)>>,
-    clocks: &'a [AtomicU64],
+    profile: Option<&'a Profile>,
 }
 
 impl<'a> Run<'a> {
@@ -389,18 +398,25 @@ impl<'a> Run<'a> {
     }
 
     /// Runs one part of step number `s`, by the clock if there is one.
-    fn step(&self, frame: &Frame<'_>, s: usize, part: usize, parts: usize, tiled: bool) {
-        let start = self.clocks.get(s).map(|clock| (clock, Instant::now()));
-        self.note(s, frame.step(&self.plan.steps[s], part, parts, tiled));
-        if let Some((clock, start)) = start {
-            clock.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    fn step(&self, frame: &Frame<'_>, s: usize, part: Part, thread: usize) {
+        let start = self.profile.map(|profile| (profile, Instant::now()));
+        let step = &self.plan.steps[s];
+        self.note(
+            s,
+            match part {
+                Part::Samples(_) => frame.step(step, 0, 1, true),
+                Part::Of(part, parts) => frame.step(step, part, parts, false),
+            },
+        );
+        if let Some((profile, start)) = start {
+            profile.note(s, part, thread, start);
         }
     }
 
     fn stage(&self, stage: &Stage, pool: &mut Pool) -> Result<()> {
         let plan = self.plan;
         match stage {
-            Stage::Region { steps, tile, groups, sums, summed } => {
+            Stage::Region { steps, tile, groups, sums, summed, .. } => {
                 let (batch, groups) = (plan.batch, *groups);
                 pool.run(groups, &|group, thread| {
                     // SAFETY: each group has its own stretch of the sums' memory.
@@ -414,7 +430,7 @@ impl<'a> Run<'a> {
                         let n = (*tile).min(end - start);
                         let frame = Frame { run: self, arena: self.arena(thread), sums: base, start, n };
                         for &s in steps {
-                            self.step(&frame, s, 0, 1, true);
+                            self.step(&frame, s, Part::Samples(n), thread);
                         }
                         start += n;
                     }
@@ -424,7 +440,7 @@ impl<'a> Run<'a> {
             Stage::Wave { tasks } => pool.run(tasks.len(), &|task, thread| {
                 let (s, part, parts) = tasks[task];
                 let frame = Frame { arena: self.arena(thread), ..self.whole() };
-                self.step(&frame, s, part, parts, false);
+                self.step(&frame, s, Part::Of(part, parts), thread);
             }),
         }
         match self.fault.lock().unwrap_or_else(|e| e.into_inner()).take() {
@@ -508,11 +524,7 @@ impl<'a> Run<'a> {
     }
 
     fn check_stage(&self, stage: &Stage) -> Result<()> {
-        let steps: Vec<usize> = match stage {
-            Stage::Region { steps, .. } => steps.clone(),
-            Stage::Wave { tasks } => tasks.iter().map(|t| t.0).collect(),
-        };
-        for s in steps {
+        for s in stage.steps() {
             for o in &self.plan.steps[s].outputs {
                 if let Some(id) = self.plan.vals[o.val].node {
                     self.check_value(o.val, id, "value")?;

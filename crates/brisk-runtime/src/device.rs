@@ -4,6 +4,8 @@ use indexmap::IndexMap;
 
 use brisk_graph::{Graph, Shape, Tensor};
 
+use crate::profile::{Event, Timing};
+
 /// What can go wrong while a graph is compiled or run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -134,7 +136,7 @@ pub struct Options {
     pub guard: Option<String>,
     /// Run every operation by itself and stop with [`Error::FirstBad`] at the first value that is not finite.
     pub trace: bool,
-    /// Keep time, step by step; see [`Program::take_profile`].
+    /// Keep time, step by step; see [`Program::take_profile`] and [`Program::events`].
     pub profile: bool,
 }
 
@@ -166,19 +168,11 @@ pub trait Program: Send {
     fn take_profile(&mut self) -> Vec<Timing> {
         Vec::new()
     }
-}
 
-/// The time that steps of one kind took.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Timing {
-    /// The kernel, with its sizes where they matter.
-    pub kernel: String,
-    /// Steps of the plan that call it.
-    pub steps: usize,
-    /// Seconds, all threads added up.
-    pub seconds: f64,
-    /// Arithmetic operations of contractions in one run of the program, as if dense.
-    pub flops: f64,
+    /// The calls of kernels in the last run, for a program compiled with [`Options::profile`].
+    fn events(&self) -> Vec<Event> {
+        Vec::new()
+    }
 }
 
 /// Figures of a compiled plan.

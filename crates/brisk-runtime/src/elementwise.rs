@@ -1,11 +1,12 @@
 //! Turning groups of elementwise nodes into programs of the block interpreter.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use brisk_graph::prim::{Binary, Compare, Prim, Unary};
 use brisk_graph::{DType, Graph, Op};
 use brisk_kernels::elementwise::{self as ew, Access, Elem, Inst, Operand, Program, Reg};
 
+use crate::numbers::Map;
 use crate::place::Place;
 use crate::step::{Kernel, Ref, V};
 
@@ -35,6 +36,22 @@ pub struct Group<'a> {
     pub outside: &'a dyn Fn(usize) -> (V, Place),
 }
 
+/// Programs that were made, to be used again: updates of parameters are all alike.
+#[derive(Default)]
+pub struct Programs(Vec<(Vec<Inst>, Arc<Program>)>);
+
+impl Programs {
+    fn get(&mut self, insts: Vec<Inst>, operands: &[Operand]) -> Result<Arc<Program>, ew::ProgramError> {
+        let known = self.0.iter().find(|(i, p)| *i == insts && p.operands() == operands);
+        if let Some((_, program)) = known {
+            return Ok(program.clone());
+        }
+        let program = Arc::new(Program::new(&insts, operands)?);
+        self.0.push((insts, program.clone()));
+        Ok(program)
+    }
+}
+
 struct Source {
     node: usize,
     strides: Vec<isize>,
@@ -42,7 +59,7 @@ struct Source {
 
 impl Group<'_> {
     /// The program, its inputs and its outputs.
-    pub fn lower(&self) -> Result<(Kernel, Vec<Ref>, Vec<Ref>), String> {
+    pub fn lower(&self, programs: &mut Programs) -> Result<(Kernel, Vec<Ref>, Vec<Ref>), String> {
         let graph = self.graph;
         let inside: Vec<usize> = self.nodes.clone();
         let sums = |n: usize| matches!(graph.nodes[n].op, Op::Prim(Prim::Reduce(..)));
@@ -71,7 +88,7 @@ impl Group<'_> {
             Source(usize),
             Const(f64),
         }
-        let mut arguments: HashMap<usize, Vec<Arg>> = HashMap::new();
+        let mut arguments: Map<usize, Vec<Arg>> = Map::default();
         let access =
             |node: usize, source_of: &mut dyn FnMut(usize, bool) -> usize| match &graph.nodes[node].op {
                 Op::Prim(Prim::Fill(value, ..)) => Arg::Const(value.0),
@@ -155,7 +172,7 @@ impl Group<'_> {
         };
 
         // Instructions, with registers freed after the last use.
-        let mut last_use: HashMap<usize, usize> = HashMap::new();
+        let mut last_use: Map<usize, usize> = Map::default();
         for (at, n) in self.nodes.iter().enumerate() {
             for arg in &arguments[n] {
                 if let Arg::Node(i) = arg {
@@ -164,7 +181,7 @@ impl Group<'_> {
             }
         }
         let mut code = Code::default();
-        let mut registers: HashMap<usize, Reg> = HashMap::new();
+        let mut registers: Map<usize, Reg> = Map::default();
         for (at, &n) in self.nodes.iter().enumerate() {
             let node = &graph.nodes[n];
             let mut temporary = Vec::new();
@@ -222,7 +239,7 @@ impl Group<'_> {
             dead.retain(|r| !registers.values().any(|live| live == r) && !code.free.contains(r));
             code.free.extend(dead);
         }
-        let program = Program::new(&code.insts, &operands).map_err(|e| e.to_string())?;
+        let program = programs.get(code.insts, &operands).map_err(|e| e.to_string())?;
         let label = self.label();
         let sums = self.nodes.iter().any(|&n| sums(n));
         Ok((Kernel::Elementwise { program, dims, sums, label }, inputs, outputs))

@@ -4,7 +4,7 @@ mod emit;
 mod pattern;
 mod unit;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use brisk_graph::op::LAYER_NORM;
 use brisk_graph::prim::{Conv, Prim, Reduce, Window};
@@ -14,8 +14,9 @@ use brisk_kernels::matmul::Precision;
 use brisk_kernels::pool::Pool2d;
 
 use crate::device::Error;
-use crate::elementwise::{Group, is_access, is_elementwise};
+use crate::elementwise::{Group, Programs, is_access, is_elementwise};
 use crate::matrices::{Form, Kept};
+use crate::numbers::{Map, Set};
 use crate::place::{Place, Places};
 use crate::step::{Copy, Kernel, Loc, Ref, Step, V, Val};
 
@@ -70,11 +71,12 @@ struct Lowering<'a> {
     /// By-sample values that a later region or a whole operation reads.
     kept: Vec<bool>,
     /// The value of a node that everyone can see.
-    global: HashMap<usize, V>,
+    global: Map<usize, V>,
     /// Kernels of convolutions in packed form.
-    packed: HashMap<(usize, Packing), V>,
+    packed: Map<(usize, Packing), V>,
     /// Matrices in packed form, each as it is or transposed.
-    packed_matrices: HashMap<(usize, bool), V>,
+    packed_matrices: Map<(usize, bool), V>,
+    programs: Programs,
     out: Lowered,
 }
 
@@ -91,14 +93,14 @@ enum Packing {
 struct List {
     /// The nodes, in order.
     nodes: Vec<usize>,
-    member: HashSet<usize>,
+    member: Set<usize>,
     /// Values that only this list sees.
-    local: HashMap<usize, V>,
+    local: Map<usize, V>,
     by_tile: bool,
     /// Nodes that a pattern has taken.
-    taken: HashSet<usize>,
+    taken: Set<usize>,
     units: Vec<Unit>,
-    unit_of: HashMap<usize, usize>,
+    unit_of: Map<usize, usize>,
 }
 
 enum Unit {
@@ -174,9 +176,10 @@ impl<'a> Lowering<'a> {
             users,
             root,
             kept,
-            global: HashMap::new(),
-            packed: HashMap::new(),
-            packed_matrices: HashMap::new(),
+            global: Map::default(),
+            packed: Map::default(),
+            packed_matrices: Map::default(),
+            programs: Programs::default(),
             out,
         }
     }
@@ -341,8 +344,8 @@ impl<'a> Lowering<'a> {
         }
         // What only later regions compute again is no work here.
         for (level, members) in regions.iter_mut().enumerate() {
-            let inside: HashSet<usize> = members.iter().copied().collect();
-            let mut needed: HashSet<usize> = HashSet::new();
+            let inside: Set<usize> = members.iter().copied().collect();
+            let mut needed: Set<usize> = Set::default();
             for &n in members.iter().rev() {
                 let own = self.places.level[n] == level;
                 let read = self.users[n].iter().any(|u| inside.contains(u) && needed.contains(u));
@@ -385,11 +388,11 @@ impl<'a> Lowering<'a> {
         let mut list = List {
             nodes,
             member,
-            local: HashMap::new(),
+            local: Map::default(),
             by_tile,
-            taken: HashSet::new(),
+            taken: Set::default(),
             units: Vec::new(),
-            unit_of: HashMap::new(),
+            unit_of: Map::default(),
         };
         if by_tile && !self.trace {
             self.conv_pool(&mut list);
@@ -422,12 +425,12 @@ impl List {
     fn empty() -> List {
         List {
             nodes: vec![],
-            member: HashSet::new(),
-            local: HashMap::new(),
+            member: Set::default(),
+            local: Map::default(),
             by_tile: false,
-            taken: HashSet::new(),
+            taken: Set::default(),
             units: vec![],
-            unit_of: HashMap::new(),
+            unit_of: Map::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From steps to a plan: regions with their tiles and groups, and a place in memory for every value.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use brisk_graph::op::Cut;
@@ -12,21 +12,11 @@ use brisk_kernels::matmul::{self, Precision};
 
 use crate::device::Error;
 use crate::lower::{Block, Lowered};
+use crate::machine::Machine;
 use crate::matrices::Kept;
+use crate::numbers::{Map, Set};
+use crate::profile::Part;
 use crate::step::{Kernel, Loc, Ref, Step, V, Val};
-
-/// What the plan assumes of a machine. Results do not depend on the number of threads, so it is not in here.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Machine {
-    /// Fast memory that each thread has to itself, in bytes: the second-level cache.
-    pub cache: usize,
-}
-
-impl Default for Machine {
-    fn default() -> Machine {
-        Machine { cache: 512 << 10 }
-    }
-}
 
 /// Steps that run between two joins of the threads.
 pub enum Stage {
@@ -36,6 +26,8 @@ pub enum Stage {
         steps: Vec<usize>,
         /// Samples in a tile.
         tile: usize,
+        /// Bytes that a tile takes in the arena.
+        arena: usize,
         /// Tasks, each with an equal share of the samples.
         groups: usize,
         /// Bytes of a group's sums.
@@ -48,6 +40,20 @@ pub enum Stage {
         /// `(step, part, parts)` of each task.
         tasks: Vec<(usize, usize, usize)>,
     },
+}
+
+impl Stage {
+    /// Its steps, in order.
+    pub fn steps(&self) -> Vec<usize> {
+        match self {
+            Stage::Region { steps, .. } => steps.clone(),
+            Stage::Wave { tasks } => {
+                let mut steps: Vec<usize> = tasks.iter().map(|t| t.0).collect();
+                steps.dedup();
+                steps
+            }
+        }
+    }
 }
 
 /// A graph made ready to run.
@@ -76,6 +82,8 @@ pub struct Plan {
     pub shared: usize,
     /// Bytes of the groups' sums at most.
     pub sums: usize,
+    /// What it was planned for.
+    pub machine: Machine,
 }
 
 const ALIGN: usize = 64;
@@ -142,6 +150,7 @@ pub fn plan(
         arena,
         shared,
         sums,
+        machine,
     })
 }
 
@@ -152,7 +161,7 @@ struct Planner {
     batch: usize,
     machine: Machine,
     /// Values that more than one block sees.
-    escapes: HashSet<V>,
+    escapes: Set<V>,
     arena: usize,
     sums: usize,
 }
@@ -160,18 +169,7 @@ struct Planner {
 impl Planner {
     /// The values that a stage writes for others to see.
     fn written(&self, stage: &Stage) -> Vec<V> {
-        self.steps_of(stage).iter().flat_map(|&s| self.steps[s].outputs.iter().map(|o| o.val)).collect()
-    }
-
-    fn steps_of(&self, stage: &Stage) -> Vec<usize> {
-        match stage {
-            Stage::Region { steps, .. } => steps.clone(),
-            Stage::Wave { tasks } => {
-                let mut steps: Vec<usize> = tasks.iter().map(|t| t.0).collect();
-                steps.dedup();
-                steps
-            }
-        }
+        stage.steps().iter().flat_map(|&s| self.steps[s].outputs.iter().map(|o| o.val)).collect()
     }
 
     /// Whether the samples are too few to be work for several threads: then each step is cut, not the samples.
@@ -189,7 +187,7 @@ impl Planner {
     /// Whole steps, in waves of steps that do not need each other. The guarded value comes before everything that it
     /// does not need, so that the state is written only once it is known.
     fn waves(&mut self, block: Block, guarded: Option<V>) {
-        let mut needed: HashSet<V> = guarded.into_iter().collect();
+        let mut needed: Set<V> = guarded.into_iter().collect();
         let mut first: Vec<bool> = vec![false; block.steps.len()];
         for (i, step) in block.steps.iter().enumerate().rev() {
             first[i] = step.outputs.iter().any(|o| needed.contains(&o.val));
@@ -197,7 +195,7 @@ impl Planner {
                 needed.extend(step.inputs.iter().map(|r| r.val));
             }
         }
-        let mut wave_of: HashMap<V, usize> = HashMap::new();
+        let mut wave_of: Map<V, usize> = Map::default();
         let mut waves: Vec<Vec<usize>> = Vec::new();
         let (before, after): (Vec<_>, Vec<_>) = block.steps.into_iter().zip(first).partition(|s| s.1);
         let split = before.len();
@@ -294,7 +292,7 @@ impl Planner {
         let own: Vec<usize> = (first..self.steps.len()).collect();
 
         // Values that live in the arena: written by sample here and read only here.
-        let mut inside: HashMap<V, (usize, usize)> = HashMap::new();
+        let mut inside: Map<V, (usize, usize)> = Map::default();
         for (at, &s) in own.iter().enumerate() {
             for o in self.steps[s].outputs.iter().filter(|o| o.by_sample) {
                 inside.insert(o.val, (at, at));
@@ -316,9 +314,10 @@ impl Planner {
             .map(|r| self.vals[r.val].bytes())
             .sum();
         // Tokens: samples of one row each, that all go through weights larger than the cache.
-        let heavy = weights > self.machine.cache / 2;
+        let heavy = weights > self.machine.l2 / 2;
         let rows = |&s: &usize| match self.steps[s].kernel {
             Kernel::MatMul { batch: 1, m, .. } if self.steps[s].outputs[0].by_sample => Some(m / batch),
+            Kernel::Conv { .. } | Kernel::ConvPool { .. } => Some(usize::MAX),
             _ => None,
         };
         let tokens = heavy && own.iter().filter_map(rows).max() == Some(1);
@@ -346,7 +345,7 @@ impl Planner {
                 (_, true) => share.min(8),
                 _ => share.min(wanted),
             };
-            while tile > least && self.layout(&own, &inside, tile, false) > self.machine.cache / 2 {
+            while tile > least && self.layout(&own, &inside, tile, false) > self.machine.l2 / 2 {
                 tile = tile.div_ceil(2);
             }
             let bytes = self.layout(&own, &inside, tile, true);
@@ -361,7 +360,7 @@ impl Planner {
                 }
             }
             self.sums = self.sums.max(sums * groups);
-            self.stages.push(Stage::Region { steps: own, tile, groups, sums, summed });
+            self.stages.push(Stage::Region { steps: own, tile, arena: bytes, groups, sums, summed });
         }
         let mut tasks = Vec::new();
         for mut step in large {
@@ -385,13 +384,7 @@ impl Planner {
     }
 
     /// Places the values inside a region, and the scratch memory of its steps, in the arena. Gives the bytes it takes.
-    fn layout(
-        &mut self,
-        own: &[usize],
-        inside: &HashMap<V, (usize, usize)>,
-        tile: usize,
-        commit: bool,
-    ) -> usize {
+    fn layout(&mut self, own: &[usize], inside: &Map<V, (usize, usize)>, tile: usize, commit: bool) -> usize {
         let mut items: Vec<Item<Slot>> = Vec::new();
         for (&v, &(from, to)) in inside {
             items.push(Item {
@@ -429,10 +422,10 @@ impl Planner {
         updates: &[V],
         guard: Option<usize>,
     ) -> Vec<(usize, V)> {
-        let mut writer: HashMap<V, usize> = HashMap::new();
-        let mut readers: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
+        let mut writer: Map<V, usize> = Map::default();
+        let mut readers: Map<usize, Vec<(usize, usize)>> = Map::default();
         for (at, stage) in self.stages.iter().enumerate() {
-            for s in self.steps_of(stage) {
+            for s in stage.steps() {
                 writer.extend(self.steps[s].outputs.iter().map(|o| (o.val, at)));
                 for r in &self.steps[s].inputs {
                     if let Loc::Input(number) = self.vals[r.val].loc {
@@ -441,7 +434,7 @@ impl Planner {
                 }
             }
         }
-        let read_at_end: HashSet<usize> = outputs
+        let read_at_end: Set<usize> = outputs
             .iter()
             .chain(updates)
             .filter_map(|&v| match self.vals[v].loc {
@@ -450,7 +443,7 @@ impl Planner {
             })
             .collect();
         let mut copies = Vec::new();
-        let mut placed = HashSet::new();
+        let mut placed = Set::default();
         for (&(number, _), &v) in graph.updates.iter().zip(updates) {
             let at = writer.get(&v).copied();
             let in_place = at.is_some_and(|at| {
@@ -484,9 +477,9 @@ impl Planner {
 
     /// Places what stages hand to each other. Gives the bytes it takes.
     fn shared_memory(&mut self, outputs: &[V], copies: &[(usize, V)]) -> Result<usize, Error> {
-        let mut life: HashMap<V, (usize, usize)> = HashMap::new();
+        let mut life: Map<V, (usize, usize)> = Map::default();
         for (at, stage) in self.stages.iter().enumerate() {
-            for s in self.steps_of(stage) {
+            for s in stage.steps() {
                 let step = &self.steps[s];
                 for o in &step.outputs {
                     life.entry(o.val).and_modify(|l| l.1 = l.1.max(at)).or_insert((at, at));
@@ -536,12 +529,12 @@ fn halves(multiplications: usize, pieces: usize) -> usize {
 }
 
 /// Values by sample that another block, or somebody outside, reads.
-fn escapes(blocks: &[Block], outputs: &[V], updates: &[V], trace: bool) -> HashSet<V> {
-    let mut home: HashMap<V, usize> = HashMap::new();
+fn escapes(blocks: &[Block], outputs: &[V], updates: &[V], trace: bool) -> Set<V> {
+    let mut home: Map<V, usize> = Map::default();
     for (b, block) in blocks.iter().enumerate() {
         home.extend(block.steps.iter().flat_map(|s| &s.outputs).map(|o| (o.val, b)));
     }
-    let mut found: HashSet<V> = outputs.iter().chain(updates).copied().collect();
+    let mut found: Set<V> = outputs.iter().chain(updates).copied().collect();
     for (b, block) in blocks.iter().enumerate() {
         for r in block.steps.iter().flat_map(|s| &s.inputs) {
             if home.get(&r.val).is_some_and(|&h| h != b) {
@@ -592,10 +585,24 @@ fn allocate<T>(items: &[Item<T>]) -> (Vec<usize>, usize) {
     (offsets, total.next_multiple_of(ALIGN))
 }
 
-/// The plan as text: stages in order, with their steps, tiles and memory.
+/// The plan as text: what it costs at least, then stages in order, with their steps, tiles and memory.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kib = |bytes: usize| format!("{:.1} KiB", bytes as f64 / 1024.0);
+        let Machine { l1, l2, gflops, bandwidth_gbs } = self.machine;
+        let fits = |bytes: usize| match bytes {
+            _ if bytes <= l1 => "first-level cache",
+            _ if bytes <= l2 => "second-level cache",
+            _ => "no cache of a core",
+        };
+        write!(f, "machine: first-level cache {}, second-level {}", kib(l1), kib(l2))?;
+        gflops.map_or(Ok(()), |g| write!(f, ", {g:.1} GFLOP/s"))?;
+        bandwidth_gbs.map_or(Ok(()), |g| write!(f, ", {g:.1} GB/s"))?;
+        writeln!(f)?;
+        let flops =
+            |steps: &[usize]| steps.iter().map(|&s| self.steps[s].kernel.least_flops(self.batch)).sum();
+        let all: Vec<usize> = (0..self.steps.len()).collect();
+        writeln!(f, "in all at least: {}", self.cost(flops(&all), self.least_bytes()))?;
         writeln!(
             f,
             "arena {} a thread, shared {}, sums {}",
@@ -604,23 +611,21 @@ impl fmt::Display for Plan {
             kib(self.sums)
         )?;
         for (at, stage) in self.stages.iter().enumerate() {
+            let steps = stage.steps();
             match stage {
-                Stage::Region { steps, tile, groups, sums, .. } => {
-                    writeln!(
-                        f,
-                        "{at}: region of {} samples, tile {tile}, {groups} groups, sums {} a group",
-                        self.batch,
-                        kib(*sums)
-                    )?;
-                    steps.iter().try_for_each(|&s| writeln!(f, "    {}", self.show(s)))?;
-                }
-                Stage::Wave { tasks } => {
-                    writeln!(f, "{at}: whole, {} tasks", tasks.len())?;
-                    let mut steps: Vec<usize> = tasks.iter().map(|t| t.0).collect();
-                    steps.dedup();
-                    steps.iter().try_for_each(|&s| writeln!(f, "    {}", self.show(s)))?;
-                }
+                Stage::Region { tile, arena, groups, sums, .. } => write!(
+                    f,
+                    "{at}: region of {} samples, tile {tile} of {} ({}), {groups} groups, sums {} a group",
+                    self.batch,
+                    kib(*arena),
+                    fits(*arena),
+                    kib(*sums)
+                )?,
+                Stage::Wave { tasks } => write!(f, "{at}: whole, {} tasks", tasks.len())?,
             }
+            let flops = flops(&steps);
+            writeln!(f, "; {}", self.cost(flops, self.traffic(&steps, |loc| !matches!(loc, Loc::Arena(_)))))?;
+            steps.iter().try_for_each(|&s| writeln!(f, "    {}", self.show(s)))?;
         }
         if !self.copies.is_empty() {
             writeln!(f, "then {} values are copied into the state", self.copies.len())?;
@@ -630,6 +635,100 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
+    /// Arithmetic operations of contractions in a run, as if dense.
+    pub fn flops(&self) -> f64 {
+        self.steps.iter().map(|s| s.kernel.flops(self.batch)).sum()
+    }
+
+    /// Bytes that a run must read and write, however large caches are: inputs and state, each once.
+    pub fn least_bytes(&self) -> f64 {
+        let all: Vec<usize> = (0..self.steps.len()).collect();
+        let outside = |loc| matches!(loc, Loc::Input(_) | Loc::Kept(_) | Loc::Constant(_));
+        let results = self.outputs.iter().chain(self.copies.iter().map(|c| &c.1));
+        let results: usize = results.map(|&v| self.vals[v].bytes()).sum();
+        self.traffic(&all, outside) + results as f64
+    }
+
+    /// Bytes of the values in such places that steps read, and of those that they write, each once.
+    fn traffic(&self, steps: &[usize], counts: impl Fn(Loc) -> bool) -> f64 {
+        let mut read: BTreeMap<V, f64> = BTreeMap::new();
+        let mut written: BTreeMap<V, f64> = BTreeMap::new();
+        for step in steps.iter().map(|&s| &self.steps[s]) {
+            for (i, r) in step.inputs.iter().enumerate() {
+                let all = self.vals[r.val].bytes() as f64;
+                let known = read.entry(r.val).or_default();
+                *known = match step.kernel {
+                    // Only the rows that are asked for.
+                    Kernel::Take(_) if i == 0 => *known + self.vals[step.outputs[0].val].bytes() as f64,
+                    _ => all,
+                }
+                .min(all);
+            }
+            written.extend(step.outputs.iter().map(|o| (o.val, self.vals[o.val].bytes() as f64)));
+        }
+        // What steps hand to each other is read where it was just written.
+        read.retain(|v, _| !written.contains_key(v));
+        let counted = read.iter().chain(&written).filter(|(v, _)| counts(self.vals[**v].loc));
+        counted.map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Arithmetic and bytes, and the times that they take at least on the machine.
+    fn cost(&self, flops: f64, bytes: f64) -> String {
+        let time = |amount: f64, speed: Option<f64>| {
+            speed.map_or_else(String::new, |s| format!(" ({:.3} ms)", amount / s / 1e6))
+        };
+        let Machine { gflops, bandwidth_gbs, .. } = self.machine;
+        let bytes_text = format!("{:.3} MB{}", bytes / 1e6, time(bytes, bandwidth_gbs));
+        match flops > 0.0 {
+            true => format!("{:.3} MFLOP{}, {bytes_text}", flops / 1e6, time(flops, gflops)),
+            false => bytes_text,
+        }
+    }
+
+    /// Bytes of the operands that part of a step reads, and of the results that it writes.
+    pub fn part_bytes(&self, step: usize, part: Part) -> f64 {
+        let step = &self.steps[step];
+        let share = |r: &Ref| {
+            let bytes = self.vals[r.val].bytes() as f64;
+            match part {
+                Part::Samples(n) if r.by_sample => bytes * n as f64 / self.batch as f64,
+                Part::Samples(_) => bytes,
+                Part::Of(_, parts) => bytes / parts as f64,
+            }
+        };
+        let inputs = step.inputs.iter().enumerate().map(|(i, r)| match step.kernel {
+            // Only the rows that are asked for.
+            Kernel::Take(_) if i == 0 => share(&step.outputs[0]),
+            _ => share(r),
+        });
+        inputs.chain(step.outputs.iter().map(share)).sum()
+    }
+
+    /// [`Plan::part_bytes`] of all parts of a run, for each step.
+    pub fn step_bytes(&self) -> Vec<f64> {
+        let mut bytes = vec![0.0; self.steps.len()];
+        for stage in &self.stages {
+            match stage {
+                Stage::Region { steps, tile, groups, .. } => {
+                    for group in 0..*groups {
+                        let mut left = (group + 1) * self.batch / groups - group * self.batch / groups;
+                        while left > 0 {
+                            let n = left.min(*tile);
+                            steps.iter().for_each(|&s| bytes[s] += self.part_bytes(s, Part::Samples(n)));
+                            left -= n;
+                        }
+                    }
+                }
+                Stage::Wave { tasks } => {
+                    for &(s, part, parts) in tasks {
+                        bytes[s] += self.part_bytes(s, Part::Of(part, parts));
+                    }
+                }
+            }
+        }
+        bytes
+    }
+
     fn show(&self, step: usize) -> String {
         let step = &self.steps[step];
         let name = |r: &Ref| {

@@ -1,5 +1,7 @@
 //! Steps: calls of kernels on values, before and after memory is planned.
 
+use std::sync::Arc;
+
 use brisk_graph::op::{Attrs, OpDef};
 use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Id, Shape};
@@ -81,7 +83,7 @@ pub enum Kernel {
     /// A chain of elementwise operations; operands are the inputs and then the outputs.
     Elementwise {
         /// The chain.
-        program: Program,
+        program: Arc<Program>,
         /// The iteration space.
         dims: Vec<usize>,
         /// It has sums in it, and cannot be cut between threads.
@@ -299,6 +301,9 @@ impl Kernel {
             Kernel::Winograd { conv: c, .. } => conv(c.conv()),
             Kernel::WinogradGrad(c) => conv(c.conv()),
             Kernel::ConvPoolGrad { conv: c, .. } => 2.0 * conv(c),
+            Kernel::Named { def, shapes, .. } | Kernel::Parted { def, shapes, .. } => {
+                named_flops(def.name, shapes)
+            }
             _ => 0.0,
         }
     }
@@ -308,6 +313,16 @@ impl Kernel {
         match self {
             Kernel::WinogradGrad(conv) => (conv.conv().in_c / 64).clamp(2, 16),
             _ => 1,
+        }
+    }
+
+    /// [`Kernel::flops`], without what is skipped whatever the data: positions that pooling closes have no gradient.
+    pub fn least_flops(&self, batch: usize) -> f64 {
+        match self {
+            Kernel::ConvPoolGrad { conv, pool, .. } => {
+                self.flops(batch) * pool.out_len() as f64 / conv.out_len() as f64
+            }
+            _ => self.flops(batch),
         }
     }
 
@@ -326,5 +341,44 @@ impl Kernel {
             Kernel::ConvPoolGrad { conv, pool, .. } => conv.grad_pool_scratch(pool, n),
             _ => 0,
         }
+    }
+}
+
+/// [`Kernel::flops`] of a named operation on operands of these shapes. How long texts are is not known; attention takes least if all
+/// are equally long.
+fn named_flops(name: &str, shapes: &[Shape]) -> f64 {
+    let product = |numbers: &[usize]| numbers.iter().map(|&n| n as f64).product::<f64>();
+    match (name, shapes) {
+        ("attention" | "attention_grad", [q, k, _, segments, ..]) => {
+            // Scores and their product with the values; on the way back the scores again, and four gradients.
+            let products = if name == "attention" { 2.0 } else { 5.0 };
+            2.0 * products * product(q) * product(&k[..1]) / segments[0].max(1) as f64
+        }
+        ("lstm_record" | "gru_record" | "simple_rnn_record", [gates, kernel, ..]) => {
+            2.0 * product(&gates[..2]) * product(kernel)
+        }
+        ("lstm_grad" | "gru_grad" | "simple_rnn_grad", [record, kernel, ..]) => {
+            2.0 * product(&record[..2]) * product(kernel)
+        }
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named_flops;
+    use brisk_graph::Shape;
+
+    #[test]
+    fn named_operations_count_their_products() {
+        // Four texts of 16 rows, 32 columns: scores and values.
+        let [rows, segments] = [Shape::from([64, 32]), [4, 2].into()];
+        let operands = [rows.clone(), rows.clone(), rows, segments.clone(), segments];
+        let texts = 4.0 * 16.0 * 16.0 * 32.0;
+        assert_eq!(named_flops("attention", &operands), 2.0 * 2.0 * texts);
+        assert_eq!(named_flops("attention_grad", &operands), 2.0 * 5.0 * texts);
+        let operands = [Shape::from([3, 5, 32]), [8, 32].into()];
+        assert_eq!(named_flops("lstm_record", &operands), 2.0 * 15.0 * 8.0 * 32.0);
+        assert_eq!(named_flops("softmax", &operands), 0.0);
     }
 }

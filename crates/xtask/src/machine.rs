@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const FEATURES: [&str; 9] =
     ["avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "sve"];
 
-/// The machine, one `(name, value)` a line of the report; Linux only, and empty elsewhere.
-pub fn describe() -> Vec<(&'static str, String)> {
+/// The machine in one line: processor, cores, instruction sets, caches, memory; Linux only, and little elsewhere.
+pub fn name() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |names: &[&str]| {
         cpuinfo.lines().find_map(|l| {
@@ -25,13 +25,8 @@ pub fn describe() -> Vec<(&'static str, String)> {
         (Some(family), Some(model)) => format!(" (family {family}, model {model})"),
         _ => String::new(),
     };
-    vec![
-        ("processor", format!("{model}{family}, {cores} cores")),
-        ("instruction sets", features.join(" ")),
-        ("caches of a core", caches()),
-        ("memory", memory()),
-        ("system", format!("{}, {}", std::env::consts::OS, std::env::consts::ARCH)),
-    ]
+    let parts = [format!("{model}{family}, {cores} cores"), features.join(" "), caches(), memory()];
+    parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 fn caches() -> String {
@@ -40,15 +35,20 @@ fn caches() -> String {
             .map(|s| s.trim().to_owned())
     };
     let line = |i| -> std::io::Result<String> {
-        Ok(format!("L{} {} {}", read(i, "level")?, read(i, "type")?.to_lowercase(), read(i, "size")?))
+        let kind = match read(i, "type")?.as_str() {
+            "Data" => "d",
+            "Instruction" => "i",
+            _ => "",
+        };
+        Ok(format!("L{}{kind} {}", read(i, "level")?, read(i, "size")?))
     };
     (0..).map_while(|i| line(i).ok()).collect::<Vec<_>>().join(", ")
 }
 
 fn memory() -> String {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kb = meminfo.split_whitespace().nth(1).and_then(|s| s.parse::<f64>().ok()).unwrap_or_default();
-    format!("{:.0} GiB", kb / f64::from(1 << 20))
+    let kb = meminfo.split_whitespace().nth(1).and_then(|s| s.parse::<f64>().ok());
+    kb.map(|kb| format!("{:.0} GiB", kb / f64::from(1 << 20))).unwrap_or_default()
 }
 
 /// What a command prints, or nothing.

@@ -1,9 +1,12 @@
 //! Development automation: `cargo xtask COMMAND`.
 
+mod instructions;
 mod machine;
 mod peers;
 mod protocol;
 mod report;
+mod results;
+mod rows;
 mod venv;
 
 use clap::Parser;
@@ -12,8 +15,10 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
 enum Command {
-    /// Measure Brisk against PyTorch, Keras and JAX, and write docs/benchmarks.md
+    /// Measure Brisk against PyTorch, Keras, JAX and ONNX Runtime, row by row
     Peers(peers::Peers),
+    /// Count the instructions of a few kernels with valgrind, and fail if they are more than in bench/instructions.json
+    Instructions(instructions::Instructions),
     /// Make the golden files of brisk-testkit anew, and check them against Keras
     Goldens,
     /// Train the same CNN on Fashion-MNIST with Keras and with Brisk, and compare test accuracies
@@ -37,6 +42,7 @@ struct Accuracy {
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Peers(command) => command.run(),
+        Command::Instructions(command) => command.run(),
         Command::Goldens => goldens(),
         Command::Accuracy(command) => accuracy(&command),
         Command::Protocol => protocol::run(),

@@ -1,191 +1,218 @@
-//! `docs/benchmarks.md`.
+//! Results as Markdown, and their place in `docs/benchmarks.md`.
 
 use std::fmt::Write;
+use std::path::Path;
 
-use crate::machine;
-use crate::peers::Run;
+use anyhow::{Context, Result};
 
-/// One side's figures for one preset: medians over the rounds.
-pub struct Row {
-    preset: String,
-    brisk: bool,
-    framework: String,
-    version: String,
-    variant: String,
-    examples_per_second: f64,
-    slowest: f64,
-    fastest: f64,
-    step_ms: f64,
-    peak_mb: f64,
-    start_mb: Option<f64>,
+use crate::results::{Compared, Figures, Results, Verdict};
+use crate::rows::ROWS;
+
+/// Where the part that is written by `cargo xtask peers --record` begins and ends.
+const MARKERS: [&str; 2] = ["<!-- peers -->\n", "<!-- /peers -->\n"];
+
+/// Rows in their order, then what is no row any more.
+fn in_order(results: &Results) -> Vec<(&str, &Figures)> {
+    let place = |name: &str| ROWS.iter().position(|r| r.name() == name).unwrap_or(usize::MAX);
+    let mut rows: Vec<_> = results.iter().map(|(name, figures)| (name.as_str(), figures)).collect();
+    rows.sort_by_key(|(name, _)| place(name));
+    rows
 }
 
-impl Row {
-    /// Panics if there is no run.
-    pub fn new(preset: &str, brisk: bool, runs: &[Run]) -> Row {
-        let all = |of: fn(&Run) -> f64| runs.iter().map(of).collect::<Vec<_>>();
-        let rates = all(|r| r.examples_per_second);
-        let or = |field: &Option<String>, default: &str| field.clone().unwrap_or_else(|| default.to_owned());
-        Row {
-            preset: preset.to_owned(),
-            brisk,
-            framework: or(&runs[0].framework, "Brisk"),
-            version: or(&runs[0].version, env!("CARGO_PKG_VERSION")),
-            variant: or(&runs[0].variant, ""),
-            slowest: rates.iter().copied().fold(f64::INFINITY, f64::min),
-            fastest: rates.iter().copied().fold(0.0, f64::max),
-            examples_per_second: median(rates),
-            step_ms: median(all(|r| r.step_ms_median)),
-            peak_mb: median(all(|r| r.peak_rss_mb)),
-            start_mb: runs[0].rss_before_training_mb,
+fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    values.fold(Vec::new(), |mut seen, value| {
+        if !seen.contains(&value) {
+            seen.push(value);
         }
+        seen
+    })
+}
+
+/// A number with about three digits that count.
+fn digits(value: f64) -> String {
+    match value {
+        v if v >= 99.5 => format!("{v:.0}"),
+        v if v >= 9.95 => format!("{v:.1}"),
+        v if v >= 0.995 => format!("{v:.2}"),
+        v => format!("{v:.3}"),
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) { (values[middle - 1] + values[middle]) / 2.0 } else { values[middle] }
-}
-
-/// The whole page.
-pub fn render(rows: &[Row], command: &str, batch_size: usize, threads: usize, rounds: usize) -> String {
-    let mut text = format!(
-        "# Benchmarks\n\n\
-         Training steps on random images, f32, batch {batch_size}, {threads} threads: take a fresh batch, forward, backward, \
-         update.\nThe sides ran in alternation, {rounds} rounds, each run in a process of its own; figures are medians over \
-         the rounds, and the\nspread is the slowest and the fastest run. Written by `cargo xtask peers` on {}.\n\n{}",
-        machine::today(),
-        tables(rows),
+/// The tables: a summary, all sides, machines and versions.
+pub fn render(results: &Results) -> String {
+    let rows = in_order(results);
+    let mut text = String::from(
+        "| row | Brisk, examples/s | step, ms | best peer, examples/s | step, ms | Brisk / best peer | memory, Brisk / leanest peer |\n\
+         |---|---|---|---|---|---|---|\n",
     );
-    text += "\n## Machine and versions\n\n| | |\n|---|---|\n";
-    for (name, value) in machine::describe() {
-        let _ = writeln!(text, "| {name} | {value} |");
-    }
-    let _ = writeln!(text, "| Rust | {} |", machine::output("rustc", &["--version"]));
-    let _ = writeln!(text, "| commit | {} |", machine::output("git", &["rev-parse", "--short", "HEAD"]));
-    let mut seen = Vec::new();
-    for row in rows {
-        if !seen.contains(&&row.framework) {
-            seen.push(&row.framework);
-            let _ = writeln!(text, "| {} | {} |", row.framework, row.version);
-        }
-    }
-    let _ = write!(
-        text,
-        "\n## Again\n\n    {command}\n\n\
-         Python 3 with `venv` is needed; the peers are installed into `target/peers-venv` from\n\
-         `bench/peers/requirements.txt`, and `bench/peers/peer_*.py` are the programs that ran. Of each peer's settings\n\
-         (memory layout, compilation) its script takes the fastest found. Peers get their images as f32, ready to use.\n\
-         PyTorch comes from the package index, which carries the build with accelerator support: part of its memory is that\n\
-         build's libraries, so memory is given both at its peak and before the first step.\n"
-    );
-    text
-}
-
-/// The summary and one table a preset.
-fn tables(rows: &[Row]) -> String {
-    let mut presets: Vec<&str> = Vec::new();
-    for row in rows {
-        if !presets.contains(&row.preset.as_str()) {
-            presets.push(&row.preset);
-        }
-    }
-    let mut summary = String::from(
-        "| preset | Brisk, examples/s | best peer, examples/s | Brisk / best peer | memory, Brisk / PyTorch |\n|---|---|---|---|---|\n",
-    );
-    let mut details = String::new();
-    for preset in presets {
-        let rows: Vec<_> = rows.iter().filter(|r| r.preset == preset).collect();
-        let brisk = rows.iter().find(|r| r.brisk);
-        let best = rows
-            .iter()
-            .filter(|r| !r.brisk)
-            .max_by(|a, b| a.examples_per_second.total_cmp(&b.examples_per_second));
-        let torch = rows.iter().find(|r| r.framework == "PyTorch");
-        let ratio = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
+    let dash = || "-".to_owned();
+    for (name, figures) in &rows {
+        let (brisk, best) = (figures.brisk(), figures.best_peer());
         let _ = writeln!(
-            summary,
-            "| {preset} | {} | {} | {} | {} |",
-            brisk.map_or("-".to_owned(), |r| format!("{:.0}", r.examples_per_second)),
-            best.map_or("-".to_owned(), |r| format!("{:.0} ({})", r.examples_per_second, r.framework)),
-            ratio(brisk.zip(best).map(|(b, p)| b.examples_per_second / p.examples_per_second)),
-            ratio(brisk.zip(torch).map(|(b, t)| b.peak_mb / t.peak_mb)),
+            text,
+            "| {name} | {} | {} | {} | {} | {} | {} |",
+            brisk.map_or_else(dash, |f| digits(f.examples_per_second)),
+            brisk.map_or_else(dash, |f| digits(f.step_ms)),
+            best.map_or_else(dash, |f| format!("{} ({})", digits(f.examples_per_second), f.framework)),
+            best.map_or_else(dash, |f| digits(f.step_ms)),
+            figures.ratio.map_or_else(dash, |r| format!("{r:.2}")),
+            figures.memory.map_or_else(dash, |r| format!("{r:.2}")),
         );
-        let _ = write!(
-            details,
-            "\n## {preset}\n\n| | examples/s | spread | step, ms | peak memory, MB | before training, MB | settings |\n\
-             |---|---|---|---|---|---|---|\n"
-        );
-        for row in &rows {
+    }
+    text += "\n| row | side | examples/s | step, ms | fastest and slowest run, ms | peak memory, MB | before the first step, MB |\n\
+             |---|---|---|---|---|---|---|\n";
+    for (name, figures) in &rows {
+        for f in &figures.sides {
+            let settings = if f.settings.is_empty() { String::new() } else { format!(", {}", f.settings) };
+            let [fastest, slowest] = f.spread_ms;
             let _ = writeln!(
-                details,
-                "| {} | {:.0} | {:.0} to {:.0} | {:.2} | {:.0} | {} | {} |",
-                row.framework,
-                row.examples_per_second,
-                row.slowest,
-                row.fastest,
-                row.step_ms,
-                row.peak_mb,
-                row.start_mb.map_or("-".to_owned(), |mb| format!("{mb:.0}")),
-                row.variant,
+                text,
+                "| {name} | {}{settings} | {} | {} | {} to {} | {:.0} | {} |",
+                f.framework,
+                digits(f.examples_per_second),
+                digits(f.step_ms),
+                digits(fastest),
+                digits(slowest),
+                f.peak_mb,
+                f.start_mb.map_or_else(dash, |mb| format!("{mb:.0}")),
             );
         }
     }
-    summary + &details
+    let all = || rows.iter().map(|r| r.1);
+    let conditions = distinct(all().map(|f| (&f.machine, f.threads, f.rounds, &f.date, &f.commit)));
+    text += "\n| machine | threads | runs of each side | date | commit |\n|---|---|---|---|---|\n";
+    for (machine, threads, rounds, date, commit) in conditions {
+        let _ = writeln!(text, "| {machine} | {threads} | {rounds} | {date} | {commit} |");
+    }
+    let versions = distinct(all().flat_map(|f| &f.sides).map(|s| format!("{} {}", s.framework, s.version)));
+    let _ = writeln!(text, "\nVersions: {}.", versions.join(", "));
+    text
+}
+
+/// Puts the tables between the markers of a page.
+pub fn insert(path: &Path, tables: &str) -> Result<()> {
+    let page = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let [begin, end] = MARKERS;
+    let cut = page.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let (before, after) = cut.with_context(|| {
+        let [begin, end] = MARKERS.map(str::trim_end);
+        format!("{}: expected the lines {begin} and {end}, between which the tables stand", path.display())
+    })?;
+    std::fs::write(path, format!("{before}{begin}\n{tables}\n{end}{after}"))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What became of each row, as a table.
+pub fn verdicts(compared: &[Compared]) -> String {
+    let mut text = String::from(
+        "| row | Brisk / best peer, committed | now | memory, committed | now | |\n|---|---|---|---|---|---|\n",
+    );
+    for c in compared {
+        let show = |f: &Option<Figures>, of: fn(&Figures) -> Option<f64>| {
+            f.as_ref().and_then(of).map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"))
+        };
+        let verdict = match c.verdict {
+            Verdict::Held => "held",
+            Verdict::Fell => "FELL",
+            Verdict::Missing => "NOT MEASURED",
+            Verdict::New => "new",
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {verdict} |",
+            c.row,
+            show(&c.committed, |f| f.ratio),
+            show(&c.measured, |f| f.ratio),
+            show(&c.committed, |f| f.memory),
+            show(&c.measured, |f| f.memory),
+        );
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::compare;
+    use crate::results::tests::figures;
     use expect_test::expect;
 
-    fn run(framework: Option<&str>, rate: f64, mb: f64) -> Run {
-        Run {
-            examples_per_second: rate,
-            step_ms_median: 32e3 / rate,
-            peak_rss_mb: mb,
-            framework: framework.map(str::to_owned),
-            version: None,
-            variant: None,
-            rss_before_training_mb: framework.map(|_| mb / 2.0),
-        }
-    }
-
     #[test]
-    fn medians() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
-    }
-
-    #[test]
-    fn ratios_are_to_the_best_peer() {
-        let rows = [
-            Row::new("mlp", true, &[run(None, 100.0, 10.0), run(None, 120.0, 12.0), run(None, 90.0, 11.0)]),
-            Row::new("mlp", false, &[run(Some("PyTorch"), 40.0, 700.0)]),
-            Row::new("mlp", false, &[run(Some("JAX"), 50.0, 300.0)]),
-            Row::new("lenet", false, &[run(Some("JAX"), 64.0, 300.0)]),
-        ];
+    fn tables() {
+        let alone = Figures { sides: figures(1.0, 1.0).sides[1..].to_vec(), ..figures(1.0, 1.0) };
+        let alone = Figures { ratio: None, memory: None, date: "2026-11-25".into(), ..alone };
+        let results = Results::from([
+            ("train-mlp-b32".to_owned(), figures(0.5, 11.0)),
+            ("train-lenet-b32".to_owned(), alone),
+        ]);
         expect![[r#"
-            | preset | Brisk, examples/s | best peer, examples/s | Brisk / best peer | memory, Brisk / PyTorch |
+            | row | Brisk, examples/s | step, ms | best peer, examples/s | step, ms | Brisk / best peer | memory, Brisk / leanest peer |
+            |---|---|---|---|---|---|---|
+            | train-lenet-b32 | - | - | 1067 (PyTorch) | 30.0 | - | - |
+            | train-mlp-b32 | 64000 | 0.500 | 1067 (PyTorch) | 30.0 | 60.00 | 0.04 |
+
+            | row | side | examples/s | step, ms | fastest and slowest run, ms | peak memory, MB | before the first step, MB |
+            |---|---|---|---|---|---|---|
+            | train-lenet-b32 | PyTorch | 1067 | 30.0 | 30.0 to 30.0 | 700 | 350 |
+            | train-lenet-b32 | JAX | 800 | 40.0 | 40.0 to 40.0 | 300 | 150 |
+            | train-mlp-b32 | Brisk | 64000 | 0.500 | 0.250 to 1.00 | 11 | - |
+            | train-mlp-b32 | PyTorch | 1067 | 30.0 | 30.0 to 30.0 | 700 | 350 |
+            | train-mlp-b32 | JAX | 800 | 40.0 | 40.0 to 40.0 | 300 | 150 |
+
+            | machine | threads | runs of each side | date | commit |
             |---|---|---|---|---|
-            | mlp | 100 | 50 (JAX) | 2.00 | 0.02 |
-            | lenet | - | 64 (JAX) | - | - |
+            | a machine | 2 | 3 | 2026-11-25 | abc |
+            | a machine | 2 | 3 | 2026-11-26 | abc |
 
-            ## mlp
-
-            | | examples/s | spread | step, ms | peak memory, MB | before training, MB | settings |
-            |---|---|---|---|---|---|---|
-            | Brisk | 100 | 90 to 120 | 320.00 | 11 | - |  |
-            | PyTorch | 40 | 40 to 40 | 800.00 | 700 | 350 |  |
-            | JAX | 50 | 50 to 50 | 640.00 | 300 | 150 |  |
-
-            ## lenet
-
-            | | examples/s | spread | step, ms | peak memory, MB | before training, MB | settings |
-            |---|---|---|---|---|---|---|
-            | JAX | 64 | 64 to 64 | 500.00 | 300 | 150 |  |
+            Versions: PyTorch 1.0, JAX 1.0, Brisk 0.1.0.
         "#]]
-        .assert_eq(&tables(&rows));
+        .assert_eq(&render(&results));
+    }
+
+    #[test]
+    fn verdicts_are_shown() {
+        let committed = Results::from(["a", "b", "c"].map(|r| (r.to_owned(), figures(10.0, 30.0))));
+        let measured = Results::from([
+            ("a".to_owned(), figures(10.0, 30.0)),
+            ("b".to_owned(), figures(20.0, 30.0)),
+            ("d".to_owned(), figures(10.0, 30.0)),
+        ]);
+        let rows = ["a", "b", "c", "d"].map(str::to_owned);
+        expect![[r#"
+            | row | Brisk / best peer, committed | now | memory, committed | now | |
+            |---|---|---|---|---|---|
+            | a | 3.00 | 3.00 | 0.10 | 0.10 | held |
+            | b | 3.00 | 1.50 | 0.10 | 0.10 | FELL |
+            | c | 3.00 | - | 0.10 | - | NOT MEASURED |
+            | d | - | 3.00 | - | 0.10 | new |
+        "#]]
+        .assert_eq(&verdicts(&compare(&rows, &measured, &committed, 0.1)));
+    }
+
+    #[test]
+    fn only_what_stands_between_the_markers_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page.md");
+        std::fs::write(&path, "before\n\n<!-- peers -->\nold\n<!-- /peers -->\n\nafter\n").unwrap();
+        for _ in 0..2 {
+            insert(&path, "| new |\n").unwrap();
+            let expected = "before\n\n<!-- peers -->\n\n| new |\n\n<!-- /peers -->\n\nafter\n";
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+        }
+        std::fs::write(&path, "nothing\n").unwrap();
+        assert!(insert(&path, "").unwrap_err().to_string().contains("expected the lines <!-- peers -->"));
+    }
+
+    #[test]
+    fn the_page_holds_what_is_committed() {
+        let (results, page) = (crate::peers::committed(), crate::peers::page());
+        let results = crate::results::read(&results).unwrap();
+        let page = std::fs::read_to_string(page).unwrap();
+        let [begin, end] = MARKERS;
+        let part = page.split_once(begin).and_then(|p| p.1.split_once(end)).expect("markers").0;
+        assert!(
+            results.is_empty() || part.trim() == render(&results).trim(),
+            "run `cargo xtask peers --record`"
+        );
     }
 }

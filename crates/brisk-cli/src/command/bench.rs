@@ -1,18 +1,23 @@
 //! `brisk bench`
 
+mod profile;
+mod stock;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use brisk_graph::{DType, Tensor};
 use brisk_nn::optimizer::{AdamW, Sgd};
 use brisk_nn::zoo::{self, PRESETS};
-use brisk_nn::{INPUT, KEY, Loss, Optimizer, Rows, Scaling, Shapes, Task, Y};
-use brisk_runtime::{Cpu, Device, Options, Program, State, Timing};
+use brisk_nn::{INPUT, KEY, Loss, Optimizer, Scaling, Shapes, Task, Y};
+use brisk_runtime::{Cpu, Device, Facts, Options, Program, State, chrome_trace};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use crate::exit::bad_input;
 use crate::printer::Printer;
 
 /// Classes of the models that are measured.
@@ -37,6 +42,9 @@ pub struct Bencher {
     /// Tokens of a text, for encoders of texts
     #[arg(long, value_name = "L", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=512))]
     seq_len: u32,
+    /// Tokens of the texts, one number a line, taken in order batch after batch: real lengths, in place of one for all
+    #[arg(long, value_name = "FILE", conflicts_with = "seq_len")]
+    lengths: Option<PathBuf>,
     /// Examples in a step
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch_size: u32,
@@ -48,12 +56,15 @@ pub struct Bencher {
     /// Compute the insides of Transformer layers again for their gradients, rather than keep them
     #[arg(long)]
     gradient_checkpointing: bool,
-    /// Show the compiled plan: regions, tiles, kernels, memory (on stderr)
+    /// Measure the machine, and show the compiled plan: what it costs at least, regions, tiles, kernels, memory (on stderr)
     #[arg(long)]
     explain: bool,
     /// Show where the time goes, kernel by kernel (on stderr)
     #[arg(long)]
     profile: bool,
+    /// Write the kernels' calls of the last step, thread by thread, for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    profile_trace: Option<PathBuf>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -70,10 +81,11 @@ struct Figures {
     dtype: &'static str,
     examples_per_second: f64,
     step_ms_median: f64,
-    /// Arithmetic of contractions, as if dense, over the median time.
+    /// Arithmetic of contractions, as if dense.
     gflops: f64,
     /// Missing where the system does not tell.
     peak_rss_mb: Option<f64>,
+    /// The longest time that compiling a program took.
     plan_ms: f64,
 }
 
@@ -93,22 +105,34 @@ impl Bencher {
         let mut task = task(&self.preset)?;
         task.gradient_checkpointing = self.gradient_checkpointing;
         let mut state = task.init_state(&optimizer, 42)?;
-        let stock = self.stock(&task)?;
-        let shapes = Shapes::from(&stock[0][..]);
-        let graph =
-            if training { task.train_graph(&optimizer, shapes)? } else { task.predict_graph(shapes)? };
-        let mut program = device.compile(&graph, &Options { profile: self.profile, ..Options::default() })?;
-        if self.explain {
-            eprintln!("{}", program.explain());
+        let stock = stock::stock(&task, self.batch_size as usize, &self.lengths()?)?;
+        // A program for each shape of batch, and the number of that which each batch needs.
+        let mut shapes: Vec<Shapes> = Vec::new();
+        let (mut graphs, mut programs, mut program_of) = (Vec::new(), Vec::new(), Vec::new());
+        for batch in &stock {
+            let own = Shapes::from(&batch[..]);
+            let known = shapes.iter().position(|s| *s == own);
+            program_of.push(known.unwrap_or(programs.len()));
+            if known.is_none() {
+                let graph = match training {
+                    true => task.train_graph(&optimizer, own.clone())?,
+                    false => task.predict_graph(own.clone())?,
+                };
+                let profile = self.profile || self.profile_trace.is_some();
+                programs.push(device.compile(&graph, &Options { profile, ..Options::default() })?);
+                graphs.push(graph);
+                shapes.push(own);
+            }
         }
         let mut number = 0;
-        let mut step = |program: &mut dyn Program, state: &mut State| -> Result<f64> {
+        let mut step = |programs: &mut [Box<dyn Program>], state: &mut State| -> Result<f64> {
             let start = Instant::now();
             // A fresh batch is copied, as a loader would hand it over.
             let copy = |(name, t): &(String, Tensor)| {
                 Ok((name.clone(), Tensor::new(t.shape().clone(), t.data().clone())?))
             };
             let batch = stock[number % BATCHES].iter().map(copy).collect::<Result<Vec<_>>>()?;
+            let program = &mut programs[program_of[number % BATCHES]];
             number += 1;
             let mut inputs: Vec<_> =
                 batch.iter().filter(|b| training || b.0 != Y).map(|(name, t)| (name.as_str(), t)).collect();
@@ -122,100 +146,83 @@ impl Bencher {
             Ok(start.elapsed().as_secs_f64())
         };
         let long = self.preset.starts_with("resnet") || zoo::is_text_encoder(&self.preset);
-        let warmup = if long { 2 } else { 20 };
+        let warmup = match programs.len() {
+            1 if long => 2,
+            1 => 20,
+            _ => BATCHES,
+        };
         for _ in 0..warmup {
-            step(program.as_mut(), &mut state)?;
+            step(&mut programs, &mut state)?;
         }
-        program.take_profile();
+        programs.iter_mut().for_each(|p| drop(p.take_profile()));
         let start = Instant::now();
         let mut times = Vec::with_capacity(self.steps as usize);
         for _ in 0..self.steps {
-            times.push(step(program.as_mut(), &mut state)?);
+            times.push(step(&mut programs, &mut state)?);
         }
         let wall = start.elapsed().as_secs_f64();
-        self.show_profile(&program.take_profile(), wall * device.threads() as f64);
+        let peak_rss_mb = peak_rss_mb();
+        if self.explain {
+            let device = device.clone().measured()?;
+            for graph in &graphs {
+                eprintln!("{}", device.compile(graph, &Options::default())?.explain());
+            }
+        }
+        if self.profile {
+            let timings = programs.iter_mut().map(|p| p.take_profile());
+            profile::show(timings.collect(), self.steps as usize, wall * device.threads() as f64);
+        }
+        if let Some(path) = &self.profile_trace {
+            let last = program_of[(number + BATCHES - 1) % BATCHES];
+            std::fs::write(path, chrome_trace(&programs[last].events()))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
         times.sort_by(f64::total_cmp);
         let median = (times[times.len() / 2] + times[(times.len() - 1) / 2]) / 2.0;
-        self.print(&device, program.as_ref(), wall, median)
+        let facts: Vec<Facts> = program_of.iter().map(|&p| programs[p].facts()).collect();
+        self.print(&device, &facts, wall, median, peak_rss_mb)
     }
 
-    /// Batches of noise, made beforehand.
-    fn stock(&self, task: &Task) -> Result<Vec<Vec<(String, Tensor)>>> {
-        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
-        let mut next = move |bound: u64| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed >> 32) % bound
-        };
-        let (batch, length) = (self.batch_size as usize, self.seq_len as usize);
-        let mut one = |_| {
-            let mut tensors = Vec::new();
-            for input in task.model.inputs() {
-                let sizes = input.shape.iter().map(|d| d.unwrap_or(length));
-                let rows = if input.rows == Rows::Tokens { batch * length } else { batch };
-                let shape: Vec<usize> = std::iter::once(rows).chain(sizes).collect();
-                let places = 0..shape.iter().product::<usize>();
-                let part = input.name.rsplit('.').next().unwrap_or_default();
-                let tensor = match (input.dtype, part) {
-                    (DType::U8, _) => {
-                        Tensor::new(shape, places.map(|_| next(256) as u8).collect::<Vec<_>>())?
-                    }
-                    (_, "segments") => {
-                        let starts = (0..batch).flat_map(|i| [(i * length) as i32, length as i32]);
-                        Tensor::new(shape, starts.collect::<Vec<_>>())?
-                    }
-                    (_, "positions") => {
-                        Tensor::new(shape, places.map(|i| (i % length) as i32).collect::<Vec<_>>())?
-                    }
-                    (_, "types") => Tensor::zeros(DType::I32, shape),
-                    // Words without padding: any of 1 to 19,999.
-                    _ => Tensor::new(shape, places.map(|_| next(19_999) as i32 + 1).collect::<Vec<_>>())?,
-                };
-                tensors.push((input.tensor().to_string(), tensor));
+    /// Tokens of the texts, taken in turn.
+    fn lengths(&self) -> Result<Vec<usize>> {
+        match &self.lengths {
+            None => Ok(vec![self.seq_len as usize]),
+            Some(_) if !zoo::is_text_encoder(&self.preset) => {
+                let encoders = PRESETS.iter().map(|p| p.name).filter(|p| zoo::is_text_encoder(p));
+                let encoders = encoders.collect::<Vec<_>>().join(", ");
+                Err(bad_input(format!(
+                    "--lengths is for encoders of texts ({encoders}); inputs of {} have one shape",
+                    self.preset
+                )))
             }
-            let classes = task.model.output_shape().last().max(2) as u64;
-            let labels: Vec<i32> = (0..batch).map(|_| next(classes) as i32).collect();
-            tensors.push((Y.to_string(), Tensor::new([batch], labels)?));
-            Ok(tensors)
-        };
-        (0..BATCHES).map(&mut one).collect()
+            Some(path) => stock::read_lengths(path),
+        }
     }
 
-    /// A table of kernels; `total` is the wall time of all threads together.
-    fn show_profile(&self, timings: &[Timing], total: f64) {
-        if !self.profile {
-            return;
-        }
-        let steps = f64::from(self.steps);
-        eprintln!("{:>10} {:>6} {:>8} {:>6}  kernel", "ms a step", "share", "GFLOP/s", "steps");
-        let row = |seconds: f64, flops: f64, count: String, kernel: &str| {
-            let speed =
-                if flops > 0.0 { format!("{:.1}", flops * steps / seconds / 1e9) } else { String::new() };
-            let (ms, share) = (seconds * 1e3 / steps, seconds / total * 100.0);
-            eprintln!("{ms:>10.3} {share:>5.1}% {speed:>8} {count:>6}  {kernel}");
-        };
-        for t in timings.iter().filter(|t| t.seconds > total * 1e-3) {
-            row(t.seconds, t.flops, t.steps.to_string(), &t.kernel);
-        }
-        let rest = total - timings.iter().map(|t| t.seconds).sum::<f64>();
-        row(rest, 0.0, String::new(), "between steps: waiting, sums of groups, copying batches");
-    }
-
-    fn print(&self, device: &Cpu, program: &dyn Program, wall: f64, median: f64) -> Result<ExitCode> {
-        let facts = program.facts();
+    /// `facts` are those of the programs of the batches that took turns.
+    fn print(
+        &self,
+        device: &Cpu,
+        facts: &[Facts],
+        wall: f64,
+        median: f64,
+        peak_rss_mb: Option<f64>,
+    ) -> Result<ExitCode> {
+        let flops = facts.iter().map(|f| f.flops).sum::<f64>() / facts.len() as f64;
+        let plan_ms = facts.iter().map(|f| f.plan_ms).fold(0.0, f64::max);
         let round = |x: f64, digits: i32| (x * 10f64.powi(digits)).round() / 10f64.powi(digits);
         let figures = Figures {
             preset: self.preset.clone(),
             batch_size: self.batch_size as usize,
-            seq_len: zoo::is_text_encoder(&self.preset).then_some(self.seq_len as usize),
+            seq_len: (zoo::is_text_encoder(&self.preset) && self.lengths.is_none())
+                .then_some(self.seq_len as usize),
             threads: device.threads(),
             dtype: device.precision().name(),
             examples_per_second: round(f64::from(self.batch_size) * f64::from(self.steps) / wall, 1),
-            step_ms_median: round(median * 1e3, 3),
-            gflops: round(facts.flops / median / 1e9, 2),
-            peak_rss_mb: peak_rss_mb().map(|m| round(m, 1)),
-            plan_ms: round(facts.plan_ms, 3),
+            step_ms_median: round(median * 1e3, 4),
+            gflops: round(flops * f64::from(self.steps) / wall / 1e9, 2),
+            peak_rss_mb: peak_rss_mb.map(|m| round(m, 1)),
+            plan_ms: round(plan_ms, 3),
         };
         let printer = Printer::new(self.json);
         if self.json {

@@ -59,6 +59,34 @@ fn benchmarks_print_one_object() {
     }
     let plan = place.brisk(&["bench", "train", "mlp", "--steps", "1", "--explain"]).good();
     assert!(plan.err.contains("region") && plan.out.contains("examples_per_second"), "{}", plan.err);
+    assert!(
+        plan.err.contains(" GFLOP/s, ")
+            && plan.err.contains("in all at least: ")
+            && plan.err.contains(" ms)")
+    );
+    let args = ["bench", "train", "mlp", "--steps", "2", "--profile", "--profile-trace", "trace.json"];
+    let table = place.brisk(&args).good().err;
+    assert!(table.contains("GFLOP/s") && table.contains("GB/s") && table.contains("matmul"), "{table}");
+    let trace: serde_json::Value = serde_json::from_str(&place.text("trace.json")).unwrap();
+    assert!(trace["traceEvents"].as_array().unwrap().iter().any(|e| e["dur"].as_f64() > Some(0.0)));
+}
+
+#[test]
+fn encoders_are_measured_on_texts_of_real_lengths() {
+    let place = Place::empty();
+    place.write("lengths.txt", "# tokens\n5\n\n12\n7\n");
+    let args = |preset| {
+        ["bench", "infer", preset, "--batch-size", "2", "--steps", "3", "--lengths", "lengths.txt", "--json"]
+    };
+    let done = place.brisk(&args("minilm")).good().json();
+    assert!(done["examples_per_second"].as_f64() > Some(0.0) && done["seq_len"].is_null(), "{done}");
+    place.brisk(&args("mlp")).fails(2, &["minilm, bert-base", "inputs of mlp have one shape"]);
+    place.write("lengths.txt", "5\n0\n");
+    place
+        .brisk(&args("minilm"))
+        .fails(2, &["lengths.txt, line 2: expected a number of tokens from 1 to 512"]);
+    place.write("lengths.txt", "# none\n");
+    place.brisk(&args("minilm")).fails(2, &["lengths.txt: expected a number of tokens on each line"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod layers;
 mod losses;
 mod models;
 mod optimizers;
+mod plans;
 mod run;
 mod schedules;
 mod sequences;

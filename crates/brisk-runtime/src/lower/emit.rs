@@ -175,7 +175,7 @@ impl Lowering<'_> {
                 steps.push(step(Kernel::MaxPool { pool, map: true, index: true }, inputs, outputs, map));
             }
             Unit::Elementwise { nodes, dims } => {
-                let inside: HashSet<usize> = nodes.iter().copied().collect();
+                let inside: Set<usize> = nodes.iter().copied().collect();
                 let mut stores = Vec::new();
                 for &n in &nodes {
                     let seen = self.users[n].iter().any(|u| {
@@ -190,7 +190,7 @@ impl Lowering<'_> {
                     }
                 }
                 let last = nodes[nodes.len() - 1];
-                let mut outside = HashMap::new();
+                let mut outside = Map::default();
                 for &n in &nodes {
                     for id in &self.graph.nodes[n].inputs {
                         let i = id.index();
@@ -219,7 +219,8 @@ impl Lowering<'_> {
                         (v, if list.by_tile { place } else { Place::Whole })
                     },
                 };
-                let (kernel, inputs, outputs) = group.lower().map_err(|m| self.fault(last, m))?;
+                let lowered = group.lower(&mut self.programs);
+                let (kernel, inputs, outputs) = lowered.map_err(|m| self.fault(last, m))?;
                 steps.push(step(kernel, inputs, outputs, last));
             }
             Unit::ConvBias { conv, bias, relu, result } => {

@@ -98,6 +98,8 @@ impl Lowering<'_> {
             }
             candidates.sort_unstable();
             candidates.dedup();
+            // What was just begun is read by none.
+            let mut alone = true;
             for c in candidates.into_iter().rev() {
                 let own = list.unit_of[&n];
                 if c == own {
@@ -105,7 +107,8 @@ impl Lowering<'_> {
                 }
                 let fits = matches!(&list.units[c], Unit::Elementwise { nodes, dims: d } if *d == dims
                     && !nodes.iter().any(|&m| is_access(&self.graph.nodes[m].op)) && nodes.len() < 200);
-                if fits && !self.path_between(list, c, own) && !self.path_between(list, own, c) {
+                if fits && !self.path_between(list, c, own) && (alone || !self.path_between(list, own, c)) {
+                    alone = false;
                     let Unit::Elementwise { nodes, .. } = std::mem::replace(&mut list.units[c], Unit::Merged)
                     else {
                         continue;
@@ -162,43 +165,40 @@ impl Lowering<'_> {
         }
     }
 
-    /// The nodes that a unit computes.
-    fn unit_nodes(&self, list: &List, unit: usize) -> Vec<usize> {
+    /// Calls `f` with the nodes that a unit computes.
+    fn each_node(&self, list: &List, unit: usize, f: &mut dyn FnMut(usize)) {
         match &list.units[unit] {
-            Unit::Elementwise { nodes, .. } => nodes.clone(),
-            Unit::Single(n) => vec![*n],
-            Unit::Pool { map, index } => vec![*map, *index],
-            Unit::Siblings(nodes) => nodes.clone(),
-            Unit::ConvPool(c) => c.nodes.clone(),
-            Unit::ConvPoolGrad(c) => c.backward.iter().flat_map(|b| b.nodes.clone()).collect(),
-            Unit::ConvBias { conv, result, .. } => vec![*conv, *result],
-            Unit::Merged => vec![],
+            Unit::Elementwise { nodes, .. } | Unit::Siblings(nodes) => nodes.iter().for_each(|&n| f(n)),
+            Unit::Single(n) => f(*n),
+            Unit::Pool { map, index } => [*map, *index].into_iter().for_each(f),
+            Unit::ConvPool(c) => c.nodes.iter().for_each(|&n| f(n)),
+            Unit::ConvPoolGrad(c) => c.backward.iter().flat_map(|b| &b.nodes).for_each(|&n| f(n)),
+            Unit::ConvBias { conv, result, .. } => [*conv, *result].into_iter().for_each(f),
+            Unit::Merged => {}
         }
     }
 
-    /// The units that a unit reads from, in the same list.
-    fn sources(&self, list: &List, unit: usize) -> BTreeSet<usize> {
-        let mut found = BTreeSet::new();
-        for n in self.unit_nodes(list, unit) {
-            self.source_units(list, n, &mut found);
-        }
+    /// Calls `f` with the units that a unit reads from, in the same list; with some of them more than once.
+    fn each_source(&self, list: &List, unit: usize, f: &mut dyn FnMut(usize)) {
+        let mut other = |u| {
+            if u != unit {
+                f(u);
+            }
+        };
+        self.each_node(list, unit, &mut |n| self.source_units(list, n, &mut other));
         if let Unit::ConvPoolGrad(c) = &list.units[unit] {
-            found.insert(list.unit_of[&c.pool]);
-            self.source_units(list, c.conv, &mut found);
+            other(list.unit_of[&c.pool]);
+            self.source_units(list, c.conv, &mut other);
         }
-        found.remove(&unit);
-        found
     }
 
-    fn source_units(&self, list: &List, n: usize, found: &mut BTreeSet<usize>) {
+    fn source_units(&self, list: &List, n: usize, f: &mut dyn FnMut(usize)) {
         for id in &self.graph.nodes[n].inputs {
             let i = id.index();
             match list.unit_of.get(&i) {
-                Some(&u) => {
-                    found.insert(u);
-                }
+                Some(&u) => f(u),
                 // Reshapes and accesses that are no units: look through them.
-                None if list.member.contains(&i) => self.source_units(list, i, found),
+                None if list.member.contains(&i) => self.source_units(list, i, f),
                 None => {}
             }
         }
@@ -206,33 +206,43 @@ impl Lowering<'_> {
 
     /// Whether `to` depends on `from` through some unit between them.
     fn path_between(&self, list: &List, from: usize, to: usize) -> bool {
-        let mut open: Vec<usize> = self.sources(list, to).into_iter().filter(|&u| u != from).collect();
-        let mut seen: HashSet<usize> = open.iter().copied().collect();
+        let mut seen = vec![false; list.units.len()];
+        let mut open = Vec::new();
+        self.each_source(list, to, &mut |u| {
+            if u != from && !std::mem::replace(&mut seen[u], true) {
+                open.push(u);
+            }
+        });
         while let Some(u) = open.pop() {
-            for s in self.sources(list, u) {
-                if s == from {
-                    return true;
-                }
-                if seen.insert(s) {
+            self.each_source(list, u, &mut |s| {
+                if !std::mem::replace(&mut seen[s], true) {
                     open.push(s);
                 }
+            });
+            if seen[from] {
+                return true;
             }
         }
         false
     }
 
-    /// The units in an order in which they can run: always the ready one whose first node is earliest.
+    /// The units in an order in which they can run: always the ready one whose last node is earliest.
     pub(super) fn order(&self, list: &List) -> Vec<usize> {
         let alive: Vec<usize> =
             (0..list.units.len()).filter(|&u| !matches!(list.units[u], Unit::Merged)).collect();
-        let first = |u: usize| self.unit_nodes(list, u).into_iter().max().unwrap_or(0);
-        let mut waits: HashMap<usize, usize> = HashMap::new();
-        let mut feeds: HashMap<usize, Vec<usize>> = HashMap::new();
+        let last = |u: usize| {
+            let mut last = 0;
+            self.each_node(list, u, &mut |n| last = last.max(n));
+            last
+        };
+        let mut waits: Map<usize, usize> = Map::default();
+        let mut feeds: Map<usize, Vec<usize>> = Map::default();
         let mut ready = BTreeSet::new();
         for &u in &alive {
-            let sources = self.sources(list, u);
+            let mut sources = BTreeSet::new();
+            self.each_source(list, u, &mut |s| _ = sources.insert(s));
             if sources.is_empty() {
-                ready.insert((first(u), u));
+                ready.insert((last(u), u));
             }
             waits.insert(u, sources.len());
             sources.into_iter().for_each(|s| feeds.entry(s).or_default().push(u));
@@ -244,7 +254,7 @@ impl Lowering<'_> {
                 if let Some(count) = waits.get_mut(&next) {
                     *count -= 1;
                     if *count == 0 {
-                        ready.insert((first(next), next));
+                        ready.insert((last(next), next));
                     }
                 }
             }

@@ -43,7 +43,7 @@ struct Data {
 impl Doctor {
     pub fn run(self) -> Result<ExitCode> {
         let machine = machine::Machine::find();
-        let speed = speed::Speed::measure(machine.threads);
+        let speed = speed::Speed::measure(machine.threads)?;
         let data = Data::find();
         let missing = missing(&machine, &data);
         let (version, target, profile) =
