@@ -2,7 +2,9 @@
 //!
 //! `cargo run --release -p brisk-kernels --example bench_conv [-- FILTER]`.
 
-use brisk_kernels::conv::Conv2d;
+#![allow(unsafe_code)]
+
+use brisk_kernels::conv::{Conv2d, Winograd, WinogradGrad};
 use brisk_kernels::pool::Pool2d;
 use brisk_kernels::simd::Level;
 use std::hint::black_box;
@@ -146,6 +148,26 @@ fn bench(name: &str, c: &Conv2d, n: usize, peak: f64) {
         report(kernel),
         report(input)
     );
+    if let Some(own) = Winograd::forward_of(c) {
+        let mut packed = vec![0.0; own.pack_len()];
+        let packing = time(|| own.pack(&w, black_box(&mut packed)));
+        let mut scratch = vec![0.0; own.scratch(n)];
+        let forward = time(|| own.run(n, &x, &packed, Some(&bias), true, black_box(&mut y), &mut scratch));
+        println!("{:34} forward {}   packing {:.1} us", "  Winograd", report(forward), packing * 1e6);
+    }
+    if let Some(own) = WinogradGrad::of(c, n) {
+        let mut scratch = vec![0.0; own.scratch(0..c.in_c, n)];
+        let all = time(|| {
+            // SAFETY: `dw` is a whole kernel.
+            unsafe { own.run(0..c.in_c, n, &x, &dy, dw.as_mut_ptr(), &mut scratch) }
+        });
+        let part = time(|| {
+            // SAFETY: as above.
+            unsafe { own.run(0..32, n, &x, &dy, dw.as_mut_ptr(), &mut scratch) }
+        });
+        let parts = c.in_c as f64 / 32.0;
+        println!("{:34} grad_kernel {}   by 32 channels {}", "  Winograd", report(all), report(part * parts));
+    }
 }
 
 fn bench_pooled(name: &str, c: &Conv2d, n: usize, with_dx: bool, peak: f64) -> f64 {
@@ -220,6 +242,12 @@ fn main() {
         ("resnet 8x8x256->512 3x3 /2", square(8, 256, 512, 3, 2, 1), 32),
         ("resnet 4x4x512 3x3", square(4, 512, 512, 3, 1, 1), 32),
         ("one image 4x4x512 3x3", square(4, 512, 512, 3, 1, 1), 1),
+        ("four images 32x32x64 3x3", square(32, 64, 64, 3, 1, 1), 4),
+        ("one image 32x32x64 3x3", square(32, 64, 64, 3, 1, 1), 1),
+        ("four images 16x16x128 3x3", square(16, 128, 128, 3, 1, 1), 4),
+        ("one image 16x16x128 3x3", square(16, 128, 128, 3, 1, 1), 1),
+        ("four images 8x8x256 3x3", square(8, 256, 256, 3, 1, 1), 4),
+        ("four images 4x4x512 3x3", square(4, 512, 512, 3, 1, 1), 4),
         ("lenet 28x28x1->6 5x5", square(28, 1, 6, 5, 1, 2), 32),
         ("depthwise 16x16x128 3x3", Conv2d { groups: 128, ..square(16, 128, 128, 3, 1, 1) }, 32),
     ] {

@@ -23,6 +23,7 @@ mod depthwise;
 mod fused;
 mod tile;
 pub(crate) mod vector;
+mod winograd;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -31,6 +32,8 @@ use depthwise::DepthGrad;
 use std::ops::Range;
 use tile::{Block, CopyColumns, GradBlock};
 use vector::{dispatch, lanes};
+
+pub use winograd::{Winograd, WinogradGrad};
 
 /// Pixels taken at a time for the kernel gradient: a tile's gradient panel and run positions stay in L1.
 const GRAD_PIXELS: usize = 192;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use brisk_graph::op::{KernelCall, KernelInput};
 use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Data, Graph, Id, Op, Role, Shape, Tensor, decompose};
+use brisk_kernels::conv::Winograd;
 use brisk_kernels::elementwise::Buffer;
 use brisk_kernels::matmul::Precision;
 use brisk_kernels::parted::Parted;
@@ -158,7 +159,9 @@ struct Line(#[allow(dead_code)] [u8; 64]);
 
 impl Block {
     fn new(bytes: usize) -> Block {
-        Block(vec![Line([0; 64]); bytes.div_ceil(64)])
+        let mut lines = vec![Line([0; 64]); bytes.div_ceil(64)];
+        huge_pages(&mut lines);
+        Block(lines)
     }
 
     /// Makes it at least so large. What it held is gone.
@@ -172,6 +175,27 @@ impl Block {
     fn base(&mut self) -> Base {
         Base(self.0.as_mut_ptr().cast())
     }
+}
+
+/// Asks for memory that nobody has touched yet in pages of 2 MiB: products walk through columns, and would meet a new small page
+/// with every row.
+fn huge_pages(lines: &mut [Line]) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 2 << 20;
+        let start = lines.as_mut_ptr().cast::<u8>();
+        let skip = start.align_offset(PAGE);
+        let len = size_of_val(lines).saturating_sub(skip) / PAGE * PAGE;
+        if len > 0 {
+            // SAFETY: whole pages inside the block. What they hold stays; only how they are backed changes. Where the system does not
+            // know huge pages, small ones do.
+            let _ = unsafe {
+                rustix::mm::madvise(start.add(skip).cast(), len, rustix::mm::Advice::LinuxHugepage)
+            };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = lines;
 }
 
 /// The start of some memory, to be handed to threads.
@@ -699,6 +723,30 @@ impl Frame<'_> {
                 let y = self.piece(step.outputs[0], rows.start * row, rows.len() * row, tiled);
                 let (band, start) = conv.band(rows);
                 band.forward(1, &f(0)[start..], f(1), bias, *relu, y, scratch());
+            }
+            Kernel::Winograd { conv, relu } => {
+                let bias = step.inputs.get(2).map(|&r| self.read(r));
+                let geometry = conv.conv();
+                if parts == 1 {
+                    let n = images(step.inputs[0], geometry.in_len());
+                    conv.run(n, f(0), f(1), bias, *relu, out(0), scratch());
+                    return Ok(());
+                }
+                // One image: each part has some rows of tiles.
+                let tiles = share(geometry.out_h.div_ceil(Winograd::ROWS), part, parts);
+                let rows = tiles.start * Winograd::ROWS..(tiles.end * Winograd::ROWS).min(geometry.out_h);
+                let row = geometry.out_w * geometry.out_c;
+                let y = self.piece(step.outputs[0], rows.start * row, rows.len() * row, tiled);
+                let (band, start) = conv.band(rows);
+                band.run(1, &f(0)[start..], f(1), bias, *relu, y, scratch());
+            }
+            Kernel::PackWinograd(conv) => conv.pack(f(0), out(0)),
+            Kernel::WinogradGrad(conv) => {
+                let n = images(step.inputs[0], conv.conv().in_len());
+                let (dw, elements) = self.target(step.outputs[0], tiled);
+                assert!(conv.conv().kernel_len() <= elements, "a kernel inside its result");
+                // SAFETY: a whole kernel; parts have channels of their own.
+                unsafe { conv.run(conv.channels(part, parts), n, f(0), f(1), dw.cast(), scratch()) };
             }
             Kernel::ConvGradInput(conv) => {
                 conv.grad_input(images(step.inputs[0], conv.out_len()), f(0), f(1), out(0), scratch());

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use brisk_graph::op::LAYER_NORM;
 use brisk_graph::prim::{Conv, Prim, Reduce, Window};
 use brisk_graph::{DType, Graph, Id, Op, Role, Shape, Tensor};
-use brisk_kernels::conv::Conv2d;
+use brisk_kernels::conv::{Conv2d, Winograd, WinogradGrad};
 use brisk_kernels::matmul::Precision;
 use brisk_kernels::pool::Pool2d;
 
@@ -72,11 +72,21 @@ struct Lowering<'a> {
     kept: Vec<bool>,
     /// The value of a node that everyone can see.
     global: Map<usize, V>,
-    packed: Map<(usize, &'static str, Conv2d), V>,
+    /// Kernels of convolutions in packed form.
+    packed: Map<(usize, Packing), V>,
     /// Matrices in packed form, each as it is or transposed.
     packed_matrices: Map<(usize, bool), V>,
     programs: Programs,
     out: Lowered,
+}
+
+/// How a convolution's kernel is packed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Packing {
+    Forward(Conv2d),
+    Transposed(Conv2d),
+    PoolGrad(Conv2d),
+    Winograd(Winograd),
 }
 
 /// Steps of one list being made: a region, or the whole operations before it.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use brisk_graph::{Data, Tensor};
-use brisk_kernels::conv::Conv2d;
+use brisk_kernels::conv::{Conv2d, Winograd};
 use brisk_kernels::matmul::{self, Precision};
 
 use crate::Pool;
@@ -35,6 +35,8 @@ pub enum Form {
     },
     /// As a convolution's kernel.
     Kernel(Conv2d),
+    /// The same, transformed.
+    Winograd(Winograd),
 }
 
 impl Form {
@@ -43,6 +45,7 @@ impl Form {
         match self {
             Form::Matrix { k, n, precision, .. } => matmul::packed_len(*precision, *k, *n),
             Form::Kernel(conv) => conv.pack_len(),
+            Form::Winograd(conv) => conv.pack_len(),
         }
     }
 }
@@ -90,6 +93,7 @@ impl Matrices {
                 });
             }
             (Data::F32(elements), Form::Kernel(conv)) => conv.pack(elements, &mut packed),
+            (Data::F32(elements), Form::Winograd(conv)) => conv.pack(elements, &mut packed),
             _ => {}
         }
         let packed = Arc::new(packed);

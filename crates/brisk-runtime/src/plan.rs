@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use brisk_graph::op::Cut;
 use brisk_graph::{DType, Graph, Tensor};
 
+use brisk_kernels::conv::Winograd;
 use brisk_kernels::elementwise::Access;
 use brisk_kernels::matmul::{self, Precision};
 
@@ -176,7 +177,7 @@ impl Planner {
         let sums = || block.steps.iter().flat_map(|s| &s.outputs).any(|o| !o.by_sample);
         let rows = |s: &Step| match s.kernel {
             Kernel::MatMul { batch: 1, m, packed: true, .. } => m / self.batch,
-            Kernel::Conv { .. } | Kernel::ConvPool { .. } => usize::MAX,
+            Kernel::Conv { .. } | Kernel::ConvPool { .. } | Kernel::Winograd { .. } => usize::MAX,
             _ => 0,
         };
         let most = if block.steps.iter().map(rows).max() == Some(1) { FEW_TOKENS } else { 1 };
@@ -242,6 +243,11 @@ impl Planner {
                 halves(m * n * k / faster, n.div_ceil(matmul::panel_width()))
             }
             Kernel::Conv { conv, .. } => halves(conv.out_len() * conv.rows(), conv.out_h),
+            Kernel::WinogradGrad(_) => step.kernel.winograd_parts(),
+            Kernel::Winograd { conv, .. } => {
+                let conv = conv.conv();
+                halves(conv.out_len() * conv.rows() / 2, conv.out_h.div_ceil(Winograd::ROWS))
+            }
             Kernel::ConvPool { conv, pool, .. } if pool.window[0] == pool.stride[0] => {
                 halves(conv.out_len() * conv.rows(), pool.out_h)
             }
@@ -263,7 +269,8 @@ impl Planner {
         };
         let mut steps = block.steps;
         // Large gradients of weights get a pass of their own, parallel over their parts, instead of a copy for each group.
-        let mut large = Vec::new();
+        let mut large: Vec<Step> =
+            steps.extract_if(.., |s| matches!(s.kernel, Kernel::WinogradGrad(_))).collect();
         while sum_of(&steps, &self.vals) > LARGE_SUMS {
             let divisible = |s: &Step| {
                 matches!(s.kernel, Kernel::ConvGradKernel(_) | Kernel::MatMul { .. } | Kernel::ScatterAdd(_))
@@ -310,7 +317,7 @@ impl Planner {
         let heavy = weights > self.machine.l2 / 2;
         let rows = |&s: &usize| match self.steps[s].kernel {
             Kernel::MatMul { batch: 1, m, .. } if self.steps[s].outputs[0].by_sample => Some(m / batch),
-            Kernel::Conv { .. } | Kernel::ConvPool { .. } => Some(usize::MAX),
+            Kernel::Conv { .. } | Kernel::ConvPool { .. } | Kernel::Winograd { .. } => Some(usize::MAX),
             _ => None,
         };
         let tokens = heavy && own.iter().filter_map(rows).max() == Some(1);
@@ -362,8 +369,9 @@ impl Planner {
             self.arena = self.arena.max(scratch * 4);
             let parts = match &step.kernel {
                 Kernel::ConvGradKernel(conv) => conv.rows().div_ceil(48).min(16),
+                Kernel::WinogradGrad(_) => step.kernel.winograd_parts(),
                 // Each part packs its rows and columns anew: only large blocks are worth that.
-                Kernel::MatMul { m, n, k, .. } => ((m * n) >> 16).clamp(1, 8).min((m * n * k) >> 22).max(1),
+                Kernel::MatMul { m, n, k, .. } => ((m * n) >> 17).clamp(1, 8).min((m * n * k) >> 22).max(1),
                 Kernel::ScatterAdd(_) => self.parts(&step),
                 _ => 1,
             };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use brisk_graph::op::{Attrs, OpDef};
 use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Id, Shape};
-use brisk_kernels::conv::Conv2d;
+use brisk_kernels::conv::{Conv2d, Winograd, WinogradGrad};
 use brisk_kernels::elementwise::Program;
 use brisk_kernels::matmul::Precision;
 use brisk_kernels::pool::Pool2d;
@@ -132,10 +132,22 @@ pub enum Kernel {
         /// Rectify the result.
         relu: bool,
     },
+    /// A convolution, or the gradient of one by its input, with fewer multiplications. Operands as of [`Kernel::Conv`], with a kernel
+    /// transformed for this.
+    Winograd {
+        /// Its geometry.
+        conv: Winograd,
+        /// Rectify the result.
+        relu: bool,
+    },
+    /// Transforms a kernel for [`Kernel::Winograd`].
+    PackWinograd(Winograd),
     /// Operands: dy, kernel packed transposed.
     ConvGradInput(Conv2d),
     /// Operands: x, dy. Adds up.
     ConvGradKernel(Conv2d),
+    /// The same with fewer multiplications, over all samples at once.
+    WinogradGrad(WinogradGrad),
     /// Convolution, bias, rectification and max pooling in one. Operands: x, packed kernel, bias if any; results: the
     /// pooled map, the index of the winners.
     ConvPool {
@@ -242,6 +254,9 @@ impl Kernel {
             Kernel::Pack(_) | Kernel::PackMatrix { .. } => "pack".into(),
             Kernel::PackTransposed(_) => "pack_transposed".into(),
             Kernel::Conv { relu, .. } => format!("conv{}", if *relu { "+relu" } else { "" }),
+            Kernel::Winograd { relu, .. } => format!("winograd{}", if *relu { "+relu" } else { "" }),
+            Kernel::PackWinograd(_) => "pack_winograd".into(),
+            Kernel::WinogradGrad(_) => "winograd_grad_kernel".into(),
             Kernel::ConvGradInput(_) => "conv_grad_input".into(),
             Kernel::ConvGradKernel(_) => "conv_grad_kernel".into(),
             Kernel::ConvPool { relu, .. } => format!("conv{}+max_pool", if *relu { "+relu" } else { "" }),
@@ -283,6 +298,8 @@ impl Kernel {
             Kernel::MatMul { batch, m, n, k, .. } => 2.0 * *batch as f64 * *m as f64 * *n as f64 * *k as f64,
             Kernel::Conv { conv: c, .. } | Kernel::ConvGradInput(c) | Kernel::ConvGradKernel(c) => conv(c),
             Kernel::ConvPool { conv: c, .. } => conv(c),
+            Kernel::Winograd { conv: c, .. } => conv(c.conv()),
+            Kernel::WinogradGrad(c) => conv(c.conv()),
             Kernel::ConvPoolGrad { conv: c, .. } => 2.0 * conv(c),
             Kernel::Named { def, shapes, .. } | Kernel::Parted { def, shapes, .. } => {
                 named_flops(def.name, shapes)
@@ -291,13 +308,23 @@ impl Kernel {
         }
     }
 
-    /// [`Kernel::flops`], without what is skipped whatever the data: positions that pooling closes have no gradient.
+    /// [`Kernel::flops`], without what is skipped whatever the data: positions that pooling closes have no gradient, and Winograd's
+    /// 4x4 results of a 3x3 kernel take 36 multiplications instead of 144.
     pub fn least_flops(&self, batch: usize) -> f64 {
         match self {
             Kernel::ConvPoolGrad { conv, pool, .. } => {
                 self.flops(batch) * pool.out_len() as f64 / conv.out_len() as f64
             }
+            Kernel::Winograd { .. } | Kernel::WinogradGrad(_) => self.flops(batch) / 4.0,
             _ => self.flops(batch),
+        }
+    }
+
+    /// Into how many parts a [`Kernel::WinogradGrad`] is cut: each transforms the gradient anew.
+    pub fn winograd_parts(&self) -> usize {
+        match self {
+            Kernel::WinogradGrad(conv) => (conv.conv().in_c / 64).clamp(2, 16),
+            _ => 1,
         }
     }
 
@@ -305,6 +332,11 @@ impl Kernel {
     pub fn scratch(&self, n: usize) -> usize {
         match self {
             Kernel::Conv { conv, .. } => conv.forward_scratch(n),
+            Kernel::Winograd { conv, .. } => conv.scratch(n),
+            Kernel::WinogradGrad(conv) => {
+                let parts = self.winograd_parts();
+                (0..parts).map(|part| conv.scratch(conv.channels(part, parts), n)).max().unwrap_or(0)
+            }
             Kernel::ConvGradInput(conv) => conv.grad_input_scratch(n),
             Kernel::ConvGradKernel(conv) => conv.grad_kernel_scratch(n),
             Kernel::ConvPool { conv, pool, .. } => conv.forward_pool_scratch(pool, n),

@@ -32,31 +32,29 @@ impl Lowering<'_> {
         Ref { val, by_sample: list.by_tile && self.places.by_sample(n) }
     }
 
-    fn pack(
-        &mut self,
-        list: &List,
-        conv: &Conv2d,
-        kernel: usize,
-        kind: &'static str,
-        packs: &mut Vec<Step>,
-    ) -> V {
+    fn pack(&mut self, list: &List, kernel: usize, packing: Packing, packs: &mut Vec<Step>) -> V {
         let kernel_root = self.resolve(kernel);
-        let key = (kernel_root, kind, conv.clone());
+        let key = (kernel_root, packing.clone());
         if let Some(&v) = self.packed.get(&key) {
             return v;
         }
-        let (length, call) = match kind {
-            "forward" => (conv.pack_len(), Kernel::Pack(conv.clone())),
-            "transposed" => (conv.pack_transposed_len(), Kernel::PackTransposed(conv.clone())),
-            _ => (conv.kernel_len(), Kernel::PackPoolGrad(conv.clone())),
+        let form = match &packing {
+            Packing::Forward(conv) => Some(Form::Kernel(conv.clone())),
+            Packing::Winograd(conv) => Some(Form::Winograd(conv.clone())),
+            Packing::Transposed(_) | Packing::PoolGrad(_) => None,
         };
-        if kind == "forward"
-            && !self.trace
-            && let Some(v) = self.keep(kernel_root, Form::Kernel(conv.clone()))
+        if !self.trace
+            && let Some(v) = form.and_then(|form| self.keep(kernel_root, form))
         {
             self.packed.insert(key, v);
             return v;
         }
+        let (length, call) = match packing {
+            Packing::Forward(conv) => (conv.pack_len(), Kernel::Pack(conv)),
+            Packing::Transposed(conv) => (conv.pack_transposed_len(), Kernel::PackTransposed(conv)),
+            Packing::PoolGrad(conv) => (conv.kernel_len(), Kernel::PackPoolGrad(conv)),
+            Packing::Winograd(conv) => (conv.pack_len(), Kernel::PackWinograd(conv)),
+        };
         let from = self.read(list, kernel);
         let v = self.new_val(length, DType::F32, Loc::None, None);
         packs.push(Step {
@@ -68,6 +66,27 @@ impl Lowering<'_> {
         });
         self.packed.insert(key, v);
         v
+    }
+
+    /// What a convolution calls, and its kernel packed for that.
+    fn conv(
+        &mut self,
+        list: &List,
+        conv: Conv2d,
+        kernel: usize,
+        relu: bool,
+        packs: &mut Vec<Step>,
+    ) -> (Kernel, V) {
+        match Winograd::forward_of(&conv) {
+            Some(conv) => {
+                let packed = self.pack(list, kernel, Packing::Winograd(conv.clone()), packs);
+                (Kernel::Winograd { conv, relu }, packed)
+            }
+            None => {
+                let packed = self.pack(list, kernel, Packing::Forward(conv.clone()), packs);
+                (Kernel::Conv { conv, relu }, packed)
+            }
+        }
     }
 
     /// A node's value in packed form, kept from run to run: only of state that the graph does not update.
@@ -212,7 +231,7 @@ impl Lowering<'_> {
                     self.shape(self.input(conv, 1)),
                     self.shape(conv),
                 );
-                let packed = self.pack(list, &geometry, self.input(conv, 1), "forward", packs);
+                let (kernel, packed) = self.conv(list, geometry, self.input(conv, 1), relu, packs);
                 let x = self.read(list, self.input(conv, 0));
                 let mut inputs = vec![self.sample_ref(list, self.input(conv, 0), x), whole(packed)];
                 if let Some(bias) = bias {
@@ -220,11 +239,12 @@ impl Lowering<'_> {
                 }
                 let y = self.write(list, result);
                 let outputs = vec![self.sample_ref(list, result, y)];
-                steps.push(step(Kernel::Conv { conv: geometry, relu }, inputs, outputs, result));
+                steps.push(step(kernel, inputs, outputs, result));
             }
             Unit::ConvPool(c) => {
                 let (conv, pool) = self.conv_pool_geometry(&c);
-                let packed = self.pack(list, &conv, self.input(c.conv, 1), "forward", packs);
+                let packing = Packing::Forward(conv.clone());
+                let packed = self.pack(list, self.input(c.conv, 1), packing, packs);
                 let x = self.read(list, self.input(c.conv, 0));
                 let mut inputs = vec![self.sample_ref(list, self.input(c.conv, 0), x), whole(packed)];
                 if let Some(bias) = c.bias {
@@ -243,7 +263,8 @@ impl Lowering<'_> {
                 let (conv, pool) = self.conv_pool_geometry(&c);
                 let (Some(back), Some(index)) = (&c.backward, c.index) else { return Ok(()) };
                 let Some(kernel_gradient) = back.kernel else { return Ok(()) };
-                let packed = self.pack(list, &conv, self.input(c.conv, 1), "pool gradient", packs);
+                let packing = Packing::PoolGrad(conv.clone());
+                let packed = self.pack(list, self.input(c.conv, 1), packing, packs);
                 let mut inputs = Vec::new();
                 let x_node = self.input(c.conv, 0);
                 let x = self.read(list, x_node);
@@ -383,15 +404,30 @@ impl Lowering<'_> {
             }
             Prim::Conv(c) => {
                 let conv = conv2d(c, of(0), of(1), shape);
-                refs[1].val = self.pack(list, &conv, inputs[1], "forward", packs);
-                Kernel::Conv { conv, relu: false }
+                let (kernel, packed) = self.conv(list, conv, inputs[1], false, packs);
+                refs[1].val = packed;
+                kernel
             }
             Prim::ConvGradInput(c, _) => {
                 let conv = conv2d(c, shape, of(1), of(0));
-                refs[1].val = self.pack(list, &conv, inputs[1], "transposed", packs);
-                Kernel::ConvGradInput(conv)
+                let (kernel, packing) = match Winograd::grad_input_of(&conv) {
+                    Some(conv) => {
+                        (Kernel::Winograd { conv: conv.clone(), relu: false }, Packing::Winograd(conv))
+                    }
+                    None => (Kernel::ConvGradInput(conv.clone()), Packing::Transposed(conv)),
+                };
+                refs[1].val = self.pack(list, inputs[1], packing, packs);
+                kernel
             }
-            Prim::ConvGradKernel(c, _) => Kernel::ConvGradKernel(conv2d(c, of(0), shape, of(1))),
+            Prim::ConvGradKernel(c, _) => {
+                let conv = conv2d(c, of(0), shape, of(1));
+                match WinogradGrad::of(&conv, of(0)[0]) {
+                    Some(conv) if !list.by_tile || self.places.place[n] == Place::Sum => {
+                        Kernel::WinogradGrad(conv)
+                    }
+                    _ => Kernel::ConvGradKernel(conv),
+                }
+            }
             Prim::MaxPool(w) => Kernel::MaxPool { pool: pool2d(w, of(0), shape), map: true, index: false },
             Prim::MaxPoolIndex(w) => {
                 Kernel::MaxPool { pool: pool2d(w, of(0), shape), map: false, index: true }

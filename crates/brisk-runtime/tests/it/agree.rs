@@ -360,3 +360,31 @@ fn the_gradient_of_a_large_table_gets_a_pass_of_its_own() {
     assert!(stage.ends_with(": whole, 7 tasks"), "{stage}");
     check(&graph);
 }
+
+#[test]
+fn convolutions_with_fewer_multiplications_and_back() {
+    let conv = Conv { padding: [[1, 1], [1, 1]], ..Conv::default() };
+    for batch in [1, 3] {
+        let b = Builder::new();
+        let x = b.input("x", Role::Batch, [batch, 17, 16, 32], DType::F32);
+        let w = |name: &str, shape: &[usize]| b.input(name, Role::State, shape, DType::F32);
+        let (k1, k2, bias) = (w("w1", &[3, 3, 32, 48]), w("w2", &[3, 3, 48, 32]), w("w3", &[48]));
+        let h = op::relu(x.conv(k1, conv) + bias);
+        let y = h.conv(k2, conv) + x;
+        let graph = descent(&b, (y * y).mean_all(), &[k1, k2, bias]);
+        check(&graph);
+        let plan = Cpu::new(1).compile(&graph, &Options::default()).unwrap().explain();
+        // 20 tiles an image: the gradient by the kernel is worth it for two images.
+        assert_eq!(
+            plan.matches("= winograd(").count() + plan.matches("= winograd+relu(").count(),
+            3,
+            "{plan}"
+        );
+        assert_eq!(plan.matches("= winograd_grad_kernel(").count(), if batch > 1 { 2 } else { 0 }, "{plan}");
+
+        let b = Builder::new();
+        let x = b.input("x", Role::Batch, [batch, 17, 16, 32], DType::F32);
+        let k1 = b.input("w1", Role::State, [3, 3, 32, 48], DType::F32);
+        check(&b.finish(&[("y", op::relu(x.conv(k1, conv)))], &[]).unwrap());
+    }
+}
