@@ -317,7 +317,7 @@ impl Planner {
         let heavy = weights > self.machine.l2 / 2;
         let rows = |&s: &usize| match self.steps[s].kernel {
             Kernel::MatMul { batch: 1, m, .. } if self.steps[s].outputs[0].by_sample => Some(m / batch),
-            Kernel::Conv { .. } | Kernel::ConvPool { .. } => Some(usize::MAX),
+            Kernel::Conv { .. } | Kernel::ConvPool { .. } | Kernel::Winograd { .. } => Some(usize::MAX),
             _ => None,
         };
         let tokens = heavy && own.iter().filter_map(rows).max() == Some(1);
