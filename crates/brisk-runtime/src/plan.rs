@@ -236,20 +236,20 @@ impl Planner {
             }
             Kernel::MatMul { m, n, k, packed: true, precision, .. } => {
                 let faster = match precision {
-                    Precision::F32 => 1,
-                    Precision::Bf16 => 2,
+                    // Products in f32 wait for memory: larger stretches of it are read faster.
+                    Precision::F32 | Precision::Bf16 => 2,
                     Precision::Int8 => 4,
                 };
                 halves(m * n * k / faster, n.div_ceil(matmul::panel_width()))
             }
-            Kernel::Conv { conv, .. } => halves(conv.out_len() * conv.rows(), conv.out_h),
+            Kernel::Conv { conv, .. } => halves(conv.out_len() * conv.rows() / 2, conv.out_h),
             Kernel::WinogradGrad(_) => step.kernel.winograd_parts(),
             Kernel::Winograd { conv, .. } => {
                 let conv = conv.conv();
-                halves(conv.out_len() * conv.rows() / 2, conv.out_h.div_ceil(Winograd::ROWS))
+                halves(conv.out_len() * conv.rows() / 4, conv.out_h.div_ceil(Winograd::ROWS))
             }
             Kernel::ConvPool { conv, pool, .. } if pool.window[0] == pool.stride[0] => {
-                halves(conv.out_len() * conv.rows(), pool.out_h)
+                halves(conv.out_len() * conv.rows() / 2, pool.out_h)
             }
             Kernel::MatMul { batch: 1, m, n, k, .. } => (m * n * k / (1 << 20)).clamp(1, 8),
             Kernel::PackMatrix { .. } => (self.vals[step.outputs[0].val].elements / CHUNK).clamp(1, 8),

@@ -21,6 +21,8 @@ const DEPTH: usize = 512;
 const FEW: usize = 64;
 /// How many rows of a panel are under way from memory while one is used.
 const AHEAD: usize = 32;
+/// f32 of a cache line.
+const LINE: usize = 16;
 /// Columns in the widest panel.
 const EDGE: usize = 64;
 
@@ -128,6 +130,13 @@ impl Product<'_> {
                         (&scratch[..terms * width], width)
                     }
                 };
+                // Few rows are done before the next panel could come.
+                let next = match self.b {
+                    B::Packed(panels) if self.m > 2 * ROWS => {
+                        panels.as_ptr().wrapping_add((first + width) * k + from * width)
+                    }
+                    _ => std::ptr::null(),
+                };
                 // SAFETY: columns from `first` on lie in c.
                 let c = unsafe { self.c.add(first) };
                 let accumulate = self.accumulate || from > 0;
@@ -138,6 +147,7 @@ impl Product<'_> {
                     a_strides,
                     panel,
                     stride,
+                    next,
                     c,
                     row: self.c_row_stride,
                     columns,
@@ -157,6 +167,8 @@ struct Block<'a> {
     panel: &'a [f32],
     /// Distance of the panel's rows.
     stride: usize,
+    /// Where the next panel will be read, or null.
+    next: *const f32,
     c: *mut f32,
     row: usize,
     columns: usize,
@@ -200,12 +212,24 @@ impl Block<'_> {
         debug_assert!((self.terms - 1) * self.stride + V * lanes <= self.panel.len());
         let mut sums = [[s.splat_f32s(0.0); V]; R];
         let (mut b, mut a) = (self.panel.as_ptr(), a.as_ptr());
-        // The first rows fetch the panel from far away, the others find it near.
-        let ahead = if i == 0 { AHEAD * self.stride } else { 0 };
+        // The first rows fetch the panel from far away; the next ones find it near, and fetch the next panel, a line with each term.
+        let (mut ahead, mut step) = (b.wrapping_add(AHEAD * self.stride), self.stride);
+        if i > 0 {
+            let line = LINE.max(lanes);
+            let fetched = i.saturating_sub(ROWS) / ROWS * self.terms * line;
+            (ahead, step) = match self.next.is_null() || fetched >= self.terms * V * lanes {
+                true => (b, self.stride),
+                false => (self.next.wrapping_add(fetched), line),
+            };
+        }
         for _ in 0..self.terms {
-            for v in 0..V {
-                simd::prefetch(b.wrapping_add(ahead + v * lanes));
+            simd::prefetch(ahead);
+            if i == 0 {
+                for v in 1..V {
+                    simd::prefetch(ahead.wrapping_add(v * lanes));
+                }
             }
+            ahead = ahead.wrapping_add(step);
             // SAFETY: the panel has `V` vectors in each of `terms` rows; the last element of `a` that is read here lies in it. The pointers end at most one step past what they walk through.
             unsafe {
                 let mut columns = [s.splat_f32s(0.0); V];
@@ -289,7 +313,6 @@ pub fn pack_panel<S: Simd>(
         return;
     }
     // Blocks of a cache line by a cache line: both sides walk through whole lines.
-    const LINE: usize = 16;
     for j in (0..width).step_by(LINE) {
         let count = LINE.min(width - j);
         let given = columns.saturating_sub(j).min(count);

@@ -126,7 +126,7 @@ fn few_samples_are_cut_by_the_columns_and_rows_of_their_results() {
     let w = |name: &str, shape: [usize; 4]| b.input(name, Role::State, shape, DType::F32);
     let same = Conv { padding: [[1, 1]; 2], ..Conv::default() };
     let strided = Conv { padding: [[1, 1]; 2], stride: [2, 2], ..Conv::default() };
-    let y = op::relu(x.conv(w("w1", [3, 3, 16, 80]), same.clone()));
+    let y = op::relu(x.conv(w("w1", [3, 3, 16, 80]), same));
     let y = op::relu(y.conv(w("w2", [3, 3, 80, 32]), strided));
     let pool = Window { size: [2, 2], stride: [2, 2], padding: [[0, 0]; 2] };
     let y = op::relu(y.conv(w("w3", [3, 3, 32, 96]), same)).max_pool(pool);
