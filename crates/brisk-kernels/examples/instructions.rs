@@ -13,7 +13,10 @@ use brisk_kernels::{norm, random, softmax};
 /// A kernel with its data, ready to be called.
 type Call = Box<dyn FnMut()>;
 
-const KERNELS: [(&str, fn() -> Call); 6] = [
+/// A name, and what makes its call.
+type Kernel = (&'static str, fn() -> Call);
+
+const KERNELS: [Kernel; 6] = [
     ("matmul_packed", matmul_packed),
     ("conv", conv),
     ("lstm", lstm),
