@@ -111,7 +111,8 @@ fn few_samples_are_cut_by_the_columns_and_rows_of_their_results() {
     let tasks = |graph: &Graph| {
         let plan = Cpu::new(1).compile(graph, &Options::default()).unwrap().explain();
         assert_eq!(plan.matches("region of").count(), 0, "{plan}");
-        assert!(plan.contains(" 4 tasks"), "{plan}");
+        let cut = plan.matches("whole, ").count() - plan.matches("whole, 1 tasks").count();
+        assert!(cut >= 1, "{plan}");
     };
     let b = Builder::new();
     let x = b.input("x", Role::Batch, [13, 300], DType::F32);
