@@ -243,7 +243,7 @@ impl Planner {
                 halves(m * n * k / faster, n.div_ceil(matmul::panel_width()))
             }
             Kernel::Conv { conv, .. } => halves(conv.out_len() * conv.rows() / 2, conv.out_h),
-            Kernel::WinogradGrad(_) => step.kernel.winograd_parts(),
+            Kernel::WinogradGrad(conv) => conv.parts(),
             Kernel::Winograd { conv, .. } => {
                 let conv = conv.conv();
                 halves(conv.out_len() * conv.rows() / 4, conv.out_h.div_ceil(Winograd::ROWS))
@@ -369,7 +369,7 @@ impl Planner {
             self.arena = self.arena.max(scratch * 4);
             let parts = match &step.kernel {
                 Kernel::ConvGradKernel(conv) => conv.rows().div_ceil(48).min(16),
-                Kernel::WinogradGrad(_) => step.kernel.winograd_parts(),
+                Kernel::WinogradGrad(conv) => conv.parts(),
                 // Each part packs its rows and columns anew: only large blocks are worth that.
                 Kernel::MatMul { m, n, k, .. } => ((m * n) >> 17).clamp(1, 8).min((m * n * k) >> 22).max(1),
                 Kernel::ScatterAdd(_) => self.parts(&step),

@@ -320,21 +320,13 @@ impl Kernel {
         }
     }
 
-    /// Into how many parts a [`Kernel::WinogradGrad`] is cut: each transforms the gradient anew.
-    pub fn winograd_parts(&self) -> usize {
-        match self {
-            Kernel::WinogradGrad(conv) => (conv.conv().in_c / 64).clamp(2, 16),
-            _ => 1,
-        }
-    }
-
     /// f32 of scratch memory for `n` samples.
     pub fn scratch(&self, n: usize) -> usize {
         match self {
             Kernel::Conv { conv, .. } => conv.forward_scratch(n),
             Kernel::Winograd { conv, .. } => conv.scratch(n),
             Kernel::WinogradGrad(conv) => {
-                let parts = self.winograd_parts();
+                let parts = conv.parts();
                 (0..parts).map(|part| conv.scratch(conv.channels(part, parts), n)).max().unwrap_or(0)
             }
             Kernel::ConvGradInput(conv) => conv.grad_input_scratch(n),

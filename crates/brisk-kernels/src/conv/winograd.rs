@@ -476,6 +476,18 @@ impl WinogradGrad {
         &self.own.conv
     }
 
+    /// Into how many parts the work is worth cutting: each transforms the gradient anew.
+    ///
+    /// ```
+    /// # use brisk_kernels::conv::{Conv2d, WinogradGrad};
+    /// # let conv = Conv2d { in_h: 16, in_w: 16, in_c: 256, out_h: 14, out_w: 14, out_c: 64,
+    /// #     kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1 };
+    /// assert_eq!(WinogradGrad::of(&conv, 8).unwrap().parts(), 4);
+    /// ```
+    pub fn parts(&self) -> usize {
+        (self.own.conv.in_c / 64).clamp(2, 16)
+    }
+
     /// The input channels of part `part` of `parts`.
     ///
     /// ```

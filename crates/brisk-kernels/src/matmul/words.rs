@@ -164,12 +164,7 @@ unsafe fn bf16(call: &Product<'_>, scratch: &mut Vec<f32>) {
             let mut i = 0;
             while i < m {
                 let at = &rows[layout.start(i)..];
-                let tall = match m - i {
-                    ROWS.. => ROWS,
-                    4.. => 4,
-                    2.. => 2,
-                    _ => 1,
-                };
+                let tall = tall(m - i);
                 // SAFETY: `tall` rows from row `i` on lie in c and in the packed rows, `columns` columns in c.
                 unsafe {
                     let c = c.add(i * c_row_stride);
@@ -223,12 +218,7 @@ unsafe fn int8(call: &Product<'_>, scratch: &mut Vec<f32>) {
         let mut i = 0;
         while i < m {
             let (at, scales) = (&rows[layout.start(i)..], &scales[2 * i..]);
-            let tall = match m - i {
-                ROWS.. => ROWS,
-                4.. => 4,
-                2.. => 2,
-                _ => 1,
-            };
+            let tall = tall(m - i);
             // SAFETY: `tall` rows from row `i` on lie in c and in the packed rows, `columns` columns in c.
             unsafe {
                 let c = c.add(i * c_row_stride);
@@ -249,6 +239,16 @@ unsafe fn int8(call: &Product<'_>, scratch: &mut Vec<f32>) {
             }
             i += tall;
         }
+    }
+}
+
+/// Of so many rows, how many go into registers at once.
+fn tall(rows: usize) -> usize {
+    match rows {
+        ROWS.. => ROWS,
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
     }
 }
 
