@@ -89,7 +89,7 @@ impl Feature {
 /// let tensors = encoder.features().collate(&samples, &Layouts::packed())?;
 /// let of = |name: &str| &tensors.iter().find(|t| t.0 == name).unwrap().1;
 /// assert_eq!(of("text.segments").i32s()?, [0, 2, 2, 1]); // where each text starts, and its length
-/// assert_eq!(of("text.ids").shape().dims(), [16]); // three tokens, rounded up
+/// assert_eq!(of("text.ids").shape().dims(), [8]); // three tokens, rounded up
 /// assert_eq!(of("stars").i32s()?, [1, 0]);
 /// # Ok::<(), brisk_data::Error>(())
 /// ```
