@@ -298,6 +298,11 @@ impl Builder {
         self.state.borrow().inputs[number].role
     }
 
+    /// All nodes so far, in order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = Id> + use<> {
+        (0..self.state.borrow().nodes.len() as u32).map(Id)
+    }
+
     /// A copy of a node.
     pub(crate) fn node(&self, id: Id) -> Node {
         self.state.borrow().nodes[id.index()].clone()

@@ -183,38 +183,49 @@ impl<M: Make> WithSimd for Fill<'_, M> {
         let lanes = S::F32_LANES;
         let mut block = start / 4;
         let mut skip = (start % 4) as usize;
-        let mut items = [[0u32; 4]; 16];
+        let order = block_order(s);
         while !out.is_empty() {
-            let words = M::make(s, philox_vector(s, key, block));
-            for w in 0..4 {
-                let words = bytemuck::cast_slice::<S::u32s, u32>(std::slice::from_ref(&words[w]));
-                for (item, word) in items[..lanes].iter_mut().zip(words) {
-                    item[w] = *word;
-                }
-            }
-            let flat = &items.as_flattened()[skip..4 * lanes];
-            let n = flat.len().min(out.len());
-            let (now, later) = out.split_at_mut(n);
-            now.copy_from_slice(&flat[..n]);
-            out = later;
+            let words = M::make(s, philox_vector(s, key, block, order));
+            let words = s.interleave_shfl_f32s(words);
             block += lanes as u64;
+            let flat: &[u32] = bytemuck::cast_slice(&words);
+            if skip == 0 && out.len() >= 4 * lanes {
+                let (now, later) = out.split_at_mut(4 * lanes);
+                S::as_mut_simd_u32s(now).0.iter_mut().zip(words).for_each(|(to, from)| *to = from);
+                out = later;
+                continue;
+            }
+            let n = (flat.len() - skip).min(out.len());
+            let (now, later) = out.split_at_mut(n);
+            now.copy_from_slice(&flat[skip..][..n]);
+            out = later;
             skip = 0;
         }
     }
 }
 
-/// [`philox`] on as many consecutive counters as there are lanes.
+/// Which block each lane has to work on, so that the words of all, interleaved as a CPU does it fastest, come in their order.
 #[inline(always)]
-fn philox_vector<S: Simd>(s: S, key: [u32; 2], block: u64) -> [S::u32s; 4] {
-    let mut low = [s.splat_u32s(0)];
-    let mut high = [s.splat_u32s(0)];
-    let lanes = bytemuck::cast_slice_mut::<S::u32s, u32>(&mut low).iter_mut();
-    for ((i, low), high) in lanes.enumerate().zip(bytemuck::cast_slice_mut::<S::u32s, u32>(&mut high)) {
-        let counter = block.wrapping_add(i as u64);
-        *low = counter as u32;
-        *high = (counter >> 32) as u32;
-    }
-    let (mut c0, mut c1, mut c2, mut c3) = (low[0], high[0], s.splat_u32s(0), s.splat_u32s(0));
+fn block_order<S: Simd>(s: S) -> S::u32s {
+    let mut numbers = [s.splat_u32s(0); 4];
+    bytemuck::cast_slice_mut::<S::u32s, u32>(&mut numbers).iter_mut().zip(0..).for_each(|(n, i)| *n = i);
+    s.wrapping_dyn_shr_u32s(s.deinterleave_shfl_f32s(numbers)[0], s.splat_u32s(2))
+}
+
+/// [`philox`] on as many consecutive counters as there are lanes, in an order.
+#[inline(always)]
+fn philox_vector<S: Simd>(s: S, key: [u32; 2], block: u64, order: S::u32s) -> [S::u32s; 4] {
+    let (block_low, block_high) = (block as u32, (block >> 32) as u32);
+    let low = s.add_u32s(s.splat_u32s(block_low), order);
+    let high = match block_low.checked_add(S::F32_LANES as u32) {
+        Some(_) => s.splat_u32s(block_high),
+        None => {
+            // Those that have come around belong to the next 2^32 blocks.
+            let around = s.less_than_u32s(low, s.splat_u32s(block_low));
+            s.select_u32s(around, s.splat_u32s(block_high.wrapping_add(1)), s.splat_u32s(block_high))
+        }
+    };
+    let (mut c0, mut c1, mut c2, mut c3) = (low, high, s.splat_u32s(0), s.splat_u32s(0));
     let [mut k0, mut k1] = key;
     for _ in 0..10 {
         let (low0, high0) = s.widening_mul_u32s(c0, s.splat_u32s(MULTIPLIERS[0]));

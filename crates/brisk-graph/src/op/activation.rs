@@ -5,6 +5,11 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use super::{Attrs, Gradient, OpDef, Sample, SampleKind, same_as_input};
 use crate::{Shape, Value};
 
+/// Whether an operation is one of these, and so works on each element by itself.
+pub(crate) fn is_activation(def: &OpDef) -> bool {
+    [&RELU, &LEAKY_RELU, &ELU, &GELU, &SILU, &SIGMOID, &SOFTPLUS].contains(&def)
+}
+
 fn samples() -> Vec<Sample> {
     let shapes: [Shape; 4] = [[1].into(), [3, 7].into(), [2, 65].into(), [2, 1, 5].into()];
     shapes.map(|s| Sample::of([(s, SampleKind::Float(-3.0, 3.0))])).into()

@@ -1,6 +1,6 @@
 //! SequencePooling: the vectors of a text's tokens to one vector.
 
-use brisk_graph::{DType, Value, op};
+use brisk_graph::{DType, Value, op, rows_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +53,7 @@ impl Layer for SequencePooling {
             )));
         }
         let y = match self.mode {
-            Pooling::Cls => x.take(segments.slice(1, 0, 1).reshape([segments.dim(0)])),
+            Pooling::Cls => rows_of(x, segments.slice(1, 0, 1).reshape([segments.dim(0)])),
             Pooling::Mean => op::segment_mean(x, segments),
             Pooling::Max => op::segment_max(x, segments),
         };

@@ -1,12 +1,23 @@
 //! Packed texts: tokens are what is cut into tiles, texts are whole.
 
 use brisk_graph::op::{self, AttentionSpec};
-use brisk_graph::{Builder, DType, Graph, Role, Tensor, Value};
+use brisk_graph::{Builder, DType, Graph, Role, Tensor, Value, interpret::interpret, rows_of};
 
-use crate::agree::{check, check_at, descent};
+use crate::agree::{check, check_at, descent, sample_inputs};
 
 /// Two Transformer layers over packed tokens, the first token of each text into a classifier.
 fn encoder(lengths: &[usize], padding: usize, size: usize, dropout: f64) -> Graph {
+    encoder_with(lengths, padding, size, dropout, |x, rows| x.take(rows))
+}
+
+/// The same with a way to come by the rows of the first tokens.
+fn encoder_with(
+    lengths: &[usize],
+    padding: usize,
+    size: usize,
+    dropout: f64,
+    rows: impl for<'g> Fn(Value<'g>, Value<'g>) -> Value<'g>,
+) -> Graph {
     let b = Builder::new();
     let tokens = lengths.iter().sum::<usize>() + padding;
     let texts = lengths.len();
@@ -19,8 +30,7 @@ fn encoder(lengths: &[usize], padding: usize, size: usize, dropout: f64) -> Grap
         .collect();
     let segments: Vec<i32> = starts.iter().zip(lengths).flat_map(|(&s, &l)| [s as i32, l as i32]).collect();
     let segments = b.constant(Tensor::new([texts, 2], segments).unwrap());
-    let firsts: Vec<i32> = starts.iter().map(|&s| s as i32).collect();
-    let firsts = b.constant(Tensor::new([texts], firsts).unwrap());
+    let firsts = segments.slice(1, 0, 1).reshape([texts]);
     let ids = b.input("ids", Role::Batch, [tokens], DType::I32);
     let label = b.input("label", Role::Batch, [texts], DType::I32);
     let key = b.input("key", Role::Scalar, [2], DType::I32);
@@ -41,7 +51,7 @@ fn encoder(lengths: &[usize], padding: usize, size: usize, dropout: f64) -> Grap
         let y = op::dropout(linear(inner, weight(&[4 * size, size]), weight(&[size])), key, dropout);
         x = op::layer_norm(x + y, weight(&[size]), weight(&[size]), 1e-5);
     }
-    let pooled = x.take(firsts).matmul(weight(&[size, size])).tanh();
+    let pooled = rows(x, firsts).matmul(weight(&[size, size])).tanh();
     let logits = pooled.matmul(weight(&[size, 3]));
     let loss = op::sparse_cross_entropy(logits, label, 0.0).mean_all();
     descent(&b, loss, &weights)
@@ -58,6 +68,33 @@ fn a_transformer_over_packed_texts_and_back() {
     check(&encoder(&[70], 2, 6, 0.0));
     // As many texts as tokens.
     check(&encoder(&[1, 1, 1], 0, 4, 0.0));
+}
+
+#[test]
+fn the_last_layer_is_computed_for_the_rows_that_are_read_alone() {
+    let lengths = [5, 3, 9, 1];
+    let (all, few) = (encoder(&lengths, 14, 8, 0.0), encoder_with(&lengths, 14, 8, 0.0, rows_of));
+    // Keys and values of the second layer are there for all tokens; queries, attention and what follows for one of each text.
+    let products = |graph: &Graph, rows: usize| {
+        let matmul = |n: &&brisk_graph::Node| {
+            matches!(n.op, brisk_graph::Op::Prim(brisk_graph::Prim::MatMul { ta: false, tb: false }))
+        };
+        graph.nodes.iter().filter(matmul).filter(|n| n.shape[0] == rows).count()
+    };
+    assert_eq!((products(&all, 32), products(&all, 4)), (12, 2));
+    assert_eq!((products(&few, 32), products(&few, 4)), (8, 6));
+    let inputs = sample_inputs(&all);
+    let (want, got) = (interpret(&all, &inputs).unwrap(), interpret(&few, &inputs).unwrap());
+    assert_eq!(want.len(), got.len());
+    for (i, (want, got)) in want.iter().zip(&got).enumerate() {
+        for (want, got) in want.data.iter().zip(&got.data) {
+            assert!((want - got).abs() <= 1e-9 * want.abs().max(1e-3), "result {i}: {got}, expected {want}");
+        }
+    }
+    check(&few);
+    check(&encoder_with(&lengths, 14, 8, 0.2, rows_of));
+    check(&encoder_with(&[40, 30], 6, 32, 0.1, rows_of));
+    check(&encoder_with(&[1, 1, 1], 0, 4, 0.0, rows_of));
 }
 
 #[test]
