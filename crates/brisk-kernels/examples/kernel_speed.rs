@@ -5,8 +5,10 @@
 
 #![allow(unsafe_code)]
 
+use brisk_kernels::attention::{Attention, Dropout, Operands};
 use brisk_kernels::elementwise::{Access, Binary, Inst, Operand, Program, Slice, Unary};
 use brisk_kernels::matmul::Precision;
+use brisk_kernels::parted::Parted;
 use brisk_kernels::recurrent::{Incoming, Kind, Sequences};
 use brisk_kernels::{matmul, movement, norm, random, reduce, simd, softmax};
 use std::hint::black_box;
@@ -269,6 +271,41 @@ fn main() {
 
     for kind in [Kind::Lstm, Kind::Gru, Kind::Simple] {
         recurrent(kind, &x);
+    }
+    for (heads, size, dropout) in [(12, 32, None), (12, 32, Some(0.1)), (12, 64, None), (12, 64, Some(0.1))] {
+        attend(heads, size, dropout, &x);
+    }
+}
+
+/// Four texts of 128 tokens; GFLOP/s count the products, those that the backward pass repeats too.
+fn attend(heads: usize, size: usize, rate: Option<f32>, x: &[f32]) {
+    let (texts, length, row) = (4, 128, heads * size);
+    let dropout = rate.map(|rate| Dropout { rate, key: [1, 2], start: 0 });
+    let scale = 1.0 / (size as f32).sqrt();
+    let run = Attention { heads, kv_heads: heads, size, value_size: size, causal: false, scale, dropout };
+    let segments: Vec<i32> = (0..texts).flat_map(|i| [i * length, length]).map(|n| n as i32).collect();
+    let n = texts * length * row;
+    let all: Vec<&[f32]> = x.chunks_exact(n).take(4).collect();
+    let operands =
+        Operands { q: all[0], k: all[1], v: all[2], q_segments: &segments, k_segments: &segments, mask: &[] };
+    let mut results = vec![0.0; 3 * n];
+    let forward =
+        time(|| run.forward(operands, Parted::new(&mut results[..n]), 0, 1).expect("right operands"));
+    let back = time(|| {
+        let mut parts = results.chunks_exact_mut(n).map(|part| Some(Parted::new(part)));
+        let parts = std::array::from_fn(|_| parts.next().flatten());
+        run.backward(operands, all[3], parts, 0, 1).expect("right operands");
+    });
+    for (way, seconds, products) in [("forward", forward, 2), ("backward", back, 5)] {
+        println!(
+            "{:<60} {:>8.1} GFLOP/s {:>10.2} us",
+            format!(
+                "attention {way}, 4 x 128 tokens, {heads} heads of {size}, dropout {}",
+                rate.unwrap_or(0.0)
+            ),
+            (products * 2 * texts * length * length * row) as f64 / seconds / 1e9,
+            seconds * 1e6
+        );
     }
 }
 

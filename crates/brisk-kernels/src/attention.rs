@@ -3,15 +3,17 @@
 //! The scores of a block of query rows against all keys of their text are the most that exists at once; the backward pass
 //! computes them again rather than have them kept.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Simd, WithSimd, bytemuck};
 
 use crate::matmul::matmul;
 use crate::parted::Parted;
-use crate::simd::{self, map, update};
+use crate::simd::{self, update};
 use crate::{random, softmax};
 
 /// Rows of queries whose scores exist at once.
 const BLOCK: usize = 128;
+/// Random words that are made at a time.
+const WORDS: usize = 256;
 
 /// The geometry of an attention: `softmax(q k^T scale) v` for each text and each head.
 ///
@@ -99,14 +101,12 @@ impl Attention {
                     let rows = BLOCK.min(q.len - from);
                     let keys = self.visible(from, rows, k.len);
                     self.weights(&share, (q, k), h, group, from, rows, keys, &mut scratch);
-                    let weights = match self.dropout {
-                        Some(_) => &scratch.dropped,
-                        None => &scratch.weights,
-                    };
                     let y = sized(&mut scratch.out, rows * w);
                     if keys == 0 {
                         y.fill(0.0);
                     } else {
+                        let weights = &mut scratch.weights[..rows * keys];
+                        self.drop(&share, (q, k), h, from, keys, weights);
                         let v = &x.v[k.start * self.kv_heads * w + group * w..];
                         matmul(rows, w, keys, weights, (keys, 1), v, (self.kv_heads * w, 1), y, w, false);
                     }
@@ -173,21 +173,24 @@ impl Attention {
                     self.weights(&share, (q, k), h, group, from, rows, keys, &mut scratch);
                     let first = q.start + from;
                     let dy = &dy[first * y_row + h * w..];
-                    let weights = match self.dropout {
-                        Some(_) => &scratch.dropped,
-                        None => &scratch.weights,
+                    let weights = &scratch.weights[..rows * keys];
+                    let left = match self.dropout {
+                        Some(_) => {
+                            let left = sized(&mut scratch.left, rows * keys);
+                            left.copy_from_slice(weights);
+                            self.drop(&share, (q, k), h, from, keys, left);
+                            left
+                        }
+                        None => weights,
                     };
-                    matmul(keys, w, rows, weights, (1, keys), dy, (y_row, 1), dv_sum, w, true);
+                    matmul(keys, w, rows, left, (1, keys), dy, (y_row, 1), dv_sum, w, true);
                     if dq.is_none() && dk.is_none() {
                         continue;
                     }
                     let dw = sized(&mut scratch.gradient, rows * keys);
                     let v = &x.v[k.start * v_row + group * w..];
                     matmul(rows, keys, w, dy, (y_row, 1), v, (1, v_row), dw, keys, false);
-                    if let Some(dropout) = self.dropout {
-                        drop(dw, &scratch.uniform[..rows * keys], dropout.rate);
-                    }
-                    softmax::softmax_grad_in_place(keys, &scratch.weights[..rows * keys], dw, self.scale);
+                    softmax::softmax_grad_in_place(keys, weights, left, dw, self.scale);
                     if let Some(dq) = dq {
                         let y = sized(&mut scratch.out, rows * d);
                         let k = &x.k[k.start * k_row + group * d..];
@@ -221,8 +224,7 @@ impl Attention {
         if self.causal { len.min(from + rows) } else { len }
     }
 
-    /// The softmax of a block of scores, and with dropout what is left of it, into `scratch`.
-    #[inline]
+    /// The softmax of a block of scores, into `scratch`.
     fn weights(
         &self,
         share: &Share<'_>,
@@ -245,14 +247,22 @@ impl Attention {
         matmul(rows, keys, d, qs, (q_row, 1), ks, (1, k_row), weights, keys, false);
         let mask = if x.mask.is_empty() { &[][..] } else { &x.mask[k.start..k.start + keys] };
         softmax::softmax_masked(keys, weights, self.scale, mask, self.causal.then_some(from));
+    }
+
+    /// Takes away what dropout takes of a block of weights.
+    fn drop(
+        &self,
+        share: &Share<'_>,
+        (q, k): (Span, Span),
+        h: usize,
+        from: usize,
+        keys: usize,
+        weights: &mut [f32],
+    ) {
         if let Some(dropout) = self.dropout {
-            let uniform = sized(&mut scratch.uniform, rows * keys);
-            for (i, row) in uniform.chunks_exact_mut(keys).enumerate() {
-                let at = (h * share.q_rows + first + i) * share.k_rows + k.start;
-                random::fill_uniform(dropout.key, dropout.start + at as u64, row);
-            }
-            let dropped = sized(&mut scratch.dropped, rows * keys);
-            simd::dispatch(DropInto { x: weights, uniform, rate: dropout.rate, out: dropped });
+            let first = (h * share.q_rows + q.start + from) * share.k_rows + k.start;
+            let start = dropout.start + first as u64;
+            simd::dispatch(Drop { rows: weights, keys, dropout, start, step: share.k_rows as u64 });
         }
     }
 
@@ -334,14 +344,14 @@ fn spans(segments: &[i32], rows: usize) -> Result<Vec<Span>, String> {
 }
 
 /// Zero where the random number is below the rate; the others divided by `1 - rate`.
-fn drop(x: &mut [f32], uniform: &[f32], rate: f32) {
-    simd::dispatch(Drop { x, uniform, rate });
-}
-
 struct Drop<'a> {
-    x: &'a mut [f32],
-    uniform: &'a [f32],
-    rate: f32,
+    rows: &'a mut [f32],
+    keys: usize,
+    dropout: Dropout,
+    /// Number of the first random word of the first row.
+    start: u64,
+    /// From there to that of the next row.
+    step: u64,
 }
 
 impl WithSimd for Drop<'_> {
@@ -349,48 +359,35 @@ impl WithSimd for Drop<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let (rate, keep, zero) =
-            (s.splat_f32s(self.rate), s.splat_f32s(1.0 / (1.0 - self.rate)), s.splat_f32s(0.0));
-        update(
-            s,
-            self.x,
-            [self.uniform],
-            #[inline(always)]
-            |x, [u]| s.select_f32s(s.less_than_f32s(u, rate), zero, s.mul_f32s(x, keep)),
-        );
-    }
-}
-
-/// [`Drop`] into memory of its own.
-struct DropInto<'a> {
-    x: &'a [f32],
-    uniform: &'a [f32],
-    rate: f32,
-    out: &'a mut [f32],
-}
-
-impl WithSimd for DropInto<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let (rate, keep, zero) =
-            (s.splat_f32s(self.rate), s.splat_f32s(1.0 / (1.0 - self.rate)), s.splat_f32s(0.0));
-        map(
-            s,
-            [self.x, self.uniform],
-            self.out,
-            #[inline(always)]
-            |[x, u]| s.select_f32s(s.less_than_f32s(u, rate), zero, s.mul_f32s(x, keep)),
-        );
+        let Dropout { rate, key, .. } = self.dropout;
+        let below = s.splat_u32s(random::word_of(rate));
+        let (keep, zero) = (s.splat_f32s(1.0 / (1.0 - rate)), s.splat_f32s(0.0));
+        let mut words = [0; WORDS];
+        for (i, row) in self.rows.chunks_exact_mut(self.keys).enumerate() {
+            for (j, x) in row.chunks_mut(WORDS).enumerate() {
+                let words = &mut words[..x.len()];
+                let start = self.start + i as u64 * self.step + (j * WORDS) as u64;
+                random::fill_bits_at(s, key, start, words);
+                update(
+                    s,
+                    x,
+                    [bytemuck::cast_slice(words)],
+                    #[inline(always)]
+                    |x, [w]| {
+                        let gone = s.less_than_u32s(s.transmute_u32s_f32s(w), below);
+                        s.select_f32s(gone, zero, s.mul_f32s(x, keep))
+                    },
+                );
+            }
+        }
     }
 }
 
 #[derive(Default)]
 struct Scratch {
     weights: Vec<f32>,
-    dropped: Vec<f32>,
-    uniform: Vec<f32>,
+    /// What dropout leaves of them.
+    left: Vec<f32>,
     gradient: Vec<f32>,
     out: Vec<f32>,
 }

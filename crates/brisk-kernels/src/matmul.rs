@@ -15,6 +15,8 @@ mod dots;
 mod packed;
 mod rounded;
 #[cfg(target_arch = "x86_64")]
+mod transpose;
+#[cfg(target_arch = "x86_64")]
 mod words;
 
 use crate::simd::{self, Level};

@@ -62,6 +62,18 @@ pub fn fill_uniform(key: [u32; 2], start: u64, out: &mut [f32]) {
     fill::<Uniform>(simd::level(), key, start, out);
 }
 
+/// The word below which [`bits`] are exactly where [`fill_uniform`] gives a number below `u`, which is from 0 to below 1.
+///
+/// ```
+/// use brisk_kernels::random::{bits, fill_uniform, word_of};
+/// let mut x = [0.0; 100];
+/// fill_uniform([1, 2], 0, &mut x);
+/// assert!(x.iter().zip(0..).all(|(x, i)| (*x < 0.3) == (bits([1, 2], i) < word_of(0.3))));
+/// ```
+pub fn word_of(u: f32) -> u32 {
+    ((f64::from(u) / f64::from(ULP)).ceil() as u32) << 8
+}
+
 /// Standard normal numbers (Box and Muller): elements `2j` and `2j + 1` are the two coordinates made of words
 /// `2j` and `2j + 1`, so that element `start + i` depends on its number alone. At most 5.77 in absolute value.
 ///
@@ -98,6 +110,8 @@ pub fn permutation(key: [u32; 2], n: usize) -> Vec<u32> {
 /// What becomes of a block's four words.
 trait Make {
     type Item: bytemuck::Pod;
+    /// Whether each item is made of one word, so that they may be put in order before.
+    const SINGLE: bool;
     /// In place of the words' bits, those of the items.
     fn make<S: Simd>(s: S, words: [S::u32s; 4]) -> [S::u32s; 4];
 }
@@ -105,6 +119,7 @@ trait Make {
 struct Bits;
 impl Make for Bits {
     type Item = u32;
+    const SINGLE: bool = true;
     #[inline(always)]
     fn make<S: Simd>(_s: S, words: [S::u32s; 4]) -> [S::u32s; 4] {
         words
@@ -114,6 +129,7 @@ impl Make for Bits {
 struct Uniform;
 impl Make for Uniform {
     type Item = f32;
+    const SINGLE: bool = true;
     #[inline(always)]
     fn make<S: Simd>(s: S, [a, b, c, d]: [S::u32s; 4]) -> [S::u32s; 4] {
         let ulp = s.splat_f32s(ULP);
@@ -130,6 +146,7 @@ impl Make for Uniform {
 struct Normal;
 impl Make for Normal {
     type Item = f32;
+    const SINGLE: bool = false;
     #[inline(always)]
     fn make<S: Simd>(s: S, [a, b, c, d]: [S::u32s; 4]) -> [S::u32s; 4] {
         let ([a, b], [c, d]) = (box_muller(s, a, b), box_muller(s, c, d));
@@ -160,6 +177,12 @@ fn top24<S: Simd>(s: S, words: S::u32s) -> S::f32s {
     s.mul_add_e_f32s(high, s.splat_f32s(4096.0), low)
 }
 
+/// [`fill_bits`] inside a kernel.
+#[inline(always)]
+pub(crate) fn fill_bits_at<S: Simd>(s: S, key: [u32; 2], start: u64, out: &mut [u32]) {
+    Fill::<Bits> { key, start, out, make: std::marker::PhantomData }.with_simd(s);
+}
+
 fn fill<M: Make>(level: Level, key: [u32; 2], start: u64, out: &mut [M::Item]) {
     simd::dispatch_at(
         level,
@@ -185,8 +208,10 @@ impl<M: Make> WithSimd for Fill<'_, M> {
         let mut skip = (start % 4) as usize;
         let order = block_order(s);
         while !out.is_empty() {
-            let words = M::make(s, philox_vector(s, key, block, order));
-            let words = s.interleave_shfl_f32s(words);
+            let words = match M::SINGLE.then(|| in_order::philox_vectors(s, key, block)).flatten() {
+                Some(words) => M::make(s, words),
+                None => s.interleave_shfl_f32s(M::make(s, philox_vector(s, key, block, order))),
+            };
             block += lanes as u64;
             let flat: &[u32] = bytemuck::cast_slice(&words);
             if skip == 0 && out.len() >= 4 * lanes {
@@ -238,6 +263,71 @@ fn philox_vector<S: Simd>(s: S, key: [u32; 2], block: u64, order: S::u32s) -> [S
         k1 = k1.wrapping_add(WEYL[1]);
     }
     [c0, c1, c2, c3]
+}
+
+/// Philox with products of 32 bits by 32 bits as AVX-512 has them, in lanes of 64 bits: half the instructions.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod in_order {
+    use super::{MULTIPLIERS, Simd, WEYL};
+    use std::arch::x86_64::*;
+
+    /// The words of 16 blocks in their order, if `S` is AVX-512.
+    #[inline(always)]
+    pub fn philox_vectors<S: Simd>(_: S, key: [u32; 2], block: u64) -> Option<[S::u32s; 4]> {
+        if S::F32_LANES != 16 {
+            return None;
+        }
+        const { assert!(size_of::<[S::u32s; 4]>() == size_of::<[__m512i; 4]>() || S::F32_LANES != 16) };
+        // SAFETY: only AVX-512 has 16 lanes; both types are 64 words of plain bits.
+        unsafe { Some(std::mem::transmute_copy(&sixteen(key, block))) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn sixteen(key: [u32; 2], block: u64) -> [__m512i; 4] {
+        // Only the lower halves of the lanes count. The order is such that unpacking puts the blocks in theirs.
+        let order = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0);
+        let eight = |first: u64| {
+            let counters = _mm512_add_epi64(_mm512_set1_epi64(first as i64), order);
+            [counters, _mm512_srli_epi64::<32>(counters), _mm512_setzero_si512(), _mm512_setzero_si512()]
+        };
+        let mut counters = [eight(block), eight(block.wrapping_add(8))];
+        let [m0, m1] = MULTIPLIERS.map(|m| _mm512_set1_epi32(m as i32));
+        let [mut k0, mut k1] = key;
+        for _ in 0..10 {
+            let [x0, x1] = [k0, k1].map(|k| _mm512_set1_epi32(k as i32));
+            // Two chains side by side, since each waits for its products.
+            for c in &mut counters {
+                let [c0, c1, c2, c3] = *c;
+                let (p0, p1) = (_mm512_mul_epu32(c0, m0), _mm512_mul_epu32(c2, m1));
+                let (h0, h1) = (_mm512_srli_epi64::<32>(p0), _mm512_srli_epi64::<32>(p1));
+                // The XOR of three.
+                let (c0, c2) = (
+                    _mm512_ternarylogic_epi32::<0x96>(h1, c1, x0),
+                    _mm512_ternarylogic_epi32::<0x96>(h0, c3, x1),
+                );
+                *c = [c0, p1, c2, p0];
+            }
+            k0 = k0.wrapping_add(WEYL[0]);
+            k1 = k1.wrapping_add(WEYL[1]);
+        }
+        let [[a, b], [c, d]] = counters.map(|[c0, c1, c2, c3]| {
+            let (a, b) = (
+                _mm512_mask_shuffle_epi32::<0b10_00_00_00>(c0, 0xaaaa, c1),
+                _mm512_mask_shuffle_epi32::<0b10_00_00_00>(c2, 0xaaaa, c3),
+            );
+            [_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b)]
+        });
+        [a, b, c, d]
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod in_order {
+    pub fn philox_vectors<S: super::Simd>(_: S, _: [u32; 2], _: u64) -> Option<[S::u32s; 4]> {
+        None
+    }
 }
 
 #[cfg(test)]

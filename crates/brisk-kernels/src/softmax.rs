@@ -224,24 +224,26 @@ impl WithSimd for Masked<'_> {
     }
 }
 
-/// `dx = scale y (dx - sum(y dx))`, row by row: the gradient of `softmax(scale x)` in the place of the one by its result.
+/// `dx = scale (left dx - y sum(left dx))`, row by row: the gradient of `softmax(scale x)` with the result `y`, in the place of the one
+/// by what dropout has left of `y`; `left` is `y` where there is none.
 ///
 /// ```
-/// let mut dx = [1.0, 0.0];
-/// brisk_kernels::softmax::softmax_grad_in_place(2, &[0.5, 0.5], &mut dx, 2.0);
+/// let (y, mut dx) = ([0.5, 0.5], [1.0, 0.0]);
+/// brisk_kernels::softmax::softmax_grad_in_place(2, &y, &y, &mut dx, 2.0);
 /// assert_eq!(dx, [0.5, -0.5]);
 /// ```
-pub fn softmax_grad_in_place(cols: usize, y: &[f32], dx: &mut [f32], scale: f32) {
+pub fn softmax_grad_in_place(cols: usize, y: &[f32], left: &[f32], dx: &mut [f32], scale: f32) {
     assert!(
-        y.len() == dx.len() && cols > 0 && y.len().is_multiple_of(cols),
+        y.len() == dx.len() && left.len() == dx.len() && cols > 0 && y.len().is_multiple_of(cols),
         "softmax_grad_in_place: whole rows"
     );
-    simd::dispatch(GradInPlace { cols, y, dx, factor: scale });
+    simd::dispatch(GradInPlace { cols, y, left, dx, factor: scale });
 }
 
 struct GradInPlace<'a> {
     cols: usize,
     y: &'a [f32],
+    left: &'a [f32],
     dx: &'a mut [f32],
     factor: f32,
 }
@@ -252,14 +254,15 @@ impl WithSimd for GradInPlace<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         let factor = s.splat_f32s(self.factor);
-        for (y, dx) in self.y.chunks_exact(self.cols).zip(self.dx.chunks_exact_mut(self.cols)) {
-            let dot = s.splat_f32s(dot_row(s, y, dx));
+        let rows = self.y.chunks_exact(self.cols).zip(self.left.chunks_exact(self.cols));
+        for ((y, left), dx) in rows.zip(self.dx.chunks_exact_mut(self.cols)) {
+            let dot = s.splat_f32s(-dot_row(s, left, dx));
             update(
                 s,
                 dx,
-                [y],
+                [y, left],
                 #[inline(always)]
-                |dx, [y]| s.mul_f32s(s.mul_f32s(factor, y), s.sub_f32s(dx, dot)),
+                |dx, [y, left]| s.mul_f32s(factor, s.mul_add_e_f32s(y, dot, s.mul_f32s(left, dx))),
             );
         }
     }

@@ -370,8 +370,12 @@ impl Planner {
             let parts = match &step.kernel {
                 Kernel::ConvGradKernel(conv) => conv.rows().div_ceil(48).min(16),
                 Kernel::WinogradGrad(conv) => conv.parts(),
-                // Each part packs its rows and columns anew: only large blocks are worth that.
-                Kernel::MatMul { m, n, k, .. } => ((m * n) >> 17).clamp(1, 8).min((m * n * k) >> 22).max(1),
+                // Each part packs its rows and columns anew: only large blocks are worth that. A power of two, so that
+                // threads end together.
+                Kernel::MatMul { m, n, k, .. } => {
+                    let parts = ((m * n) >> 16).min((m * n * k) >> 22).clamp(1, 8);
+                    1 << parts.ilog2()
+                }
                 Kernel::ScatterAdd(_) => self.parts(&step),
                 _ => 1,
             };

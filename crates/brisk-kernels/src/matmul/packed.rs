@@ -9,6 +9,8 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
+#[cfg(target_arch = "x86_64")]
+use super::transpose;
 use super::{Precision, rounded};
 use crate::simd::{self, Level};
 
@@ -318,7 +320,16 @@ pub fn pack_panel<S: Simd>(
         let given = columns.saturating_sub(j).min(count);
         for p in (0..terms).step_by(LINE) {
             let few = LINE.min(terms - p);
-            if given == LINE && few == LINE && row == 1 {
+            let whole = given == LINE && few == LINE && row == 1;
+            #[cfg(target_arch = "x86_64")]
+            if whole && S::F32_LANES == 16 {
+                let (from, to) = (&b[j * column + p..], &mut into[p * width + j..]);
+                assert!((LINE - 1) * column + LINE <= from.len() && (LINE - 1) * width + LINE <= to.len());
+                // SAFETY: only AVX-512 has 16 lanes; the last elements of both lie inside.
+                unsafe { transpose::transpose16(from.as_ptr(), column, to.as_mut_ptr(), width) };
+                continue;
+            }
+            if whole {
                 let mut lines = [[0.0; LINE]; LINE];
                 for (i, line) in lines.iter_mut().enumerate() {
                     line.copy_from_slice(&b[(j + i) * column + p..][..LINE]);
