@@ -1,6 +1,8 @@
 //! Throughput of the elementwise, row and matrix kernels on one thread:
 //! `cargo run --release -p brisk-kernels --example kernel_speed`, with `BRISK_CPU=scalar` or `avx2` to compare levels.
 //!
+//! With a word, such as `attention`, only the kernels whose names have it.
+//!
 //! GB/s count the bytes that a kernel must read and write, not those that caches fetch besides.
 
 #![allow(unsafe_code)]
@@ -13,6 +15,11 @@ use brisk_kernels::recurrent::{Incoming, Kind, Sequences};
 use brisk_kernels::{matmul, movement, norm, random, reduce, simd, softmax};
 use std::hint::black_box;
 use std::time::Instant;
+
+/// Whether a kernel of this name is asked for.
+fn wanted(name: &str) -> bool {
+    std::env::args().nth(1).is_none_or(|word| name.contains(&word))
+}
 
 /// The shortest of many short runs, in seconds a call: short, so that some are undisturbed on a busy machine.
 fn time(mut f: impl FnMut()) -> f64 {
@@ -28,6 +35,9 @@ fn time(mut f: impl FnMut()) -> f64 {
 }
 
 fn report(name: &str, bytes: usize, f: impl FnMut()) {
+    if !wanted(name) {
+        return;
+    }
     let seconds = time(f);
     println!("{name:<44} {:>8.1} GB/s {:>10.2} us", bytes as f64 / seconds / 1e9, seconds * 1e6);
 }
@@ -227,11 +237,15 @@ fn main() {
         ("attention, gradient by values", 128, 32, 64, transposed(128), row_major(384)),
     ];
     for (name, m, n, k, a, b) in products.iter().copied() {
+        let name = format!("matmul {m} x {n} x {k}, {name}");
+        if !wanted(&name) {
+            continue;
+        }
         let mut c = vec![0.0; m * n];
         let seconds = time(|| matmul::matmul(m, n, k, &x, a, &x[1 << 20..], b, &mut c, n, false));
         println!(
             "{:<60} {:>8.1} GFLOP/s {:>10.2} us",
-            format!("matmul {m} x {n} x {k}, {name}"),
+            name,
             (2 * m * n * k) as f64 / seconds / 1e9,
             seconds * 1e6
         );
@@ -239,6 +253,10 @@ fn main() {
 
     for (name, m, n, k, a, b) in &products[1..8] {
         for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+            let name = format!("{precision:?} {m} x {n} x {k}, {name}");
+            if !wanted(&name) {
+                continue;
+            }
             let mut packed = vec![0.0; matmul::packed_len(precision, *k, *n)];
             let mut c = vec![0.0; m * n];
             let packing = time(|| matmul::pack(precision, *k, *n, &x[1 << 20..], *b, 0, &mut packed));
@@ -261,7 +279,7 @@ fn main() {
             });
             println!(
                 "{:<60} {:>8.1} GFLOP/s {:>10.2} us, packing {:>8.2} us",
-                format!("{precision:?} {m} x {n} x {k}, {name}"),
+                name,
                 (2 * m * n * k) as f64 / seconds / 1e9,
                 seconds * 1e6,
                 packing * 1e6
@@ -280,6 +298,10 @@ fn main() {
 /// Four texts of 128 tokens; GFLOP/s count the products, those that the backward pass repeats too.
 fn attend(heads: usize, size: usize, rate: Option<f32>, x: &[f32]) {
     let (texts, length, row) = (4, 128, heads * size);
+    let name = format!("attention, 4 x 128 tokens, {heads} heads of {size}, dropout {}", rate.unwrap_or(0.0));
+    if !wanted(&name) {
+        return;
+    }
     let dropout = rate.map(|rate| Dropout { rate, key: [1, 2], start: 0 });
     let scale = 1.0 / (size as f32).sqrt();
     let run = Attention { heads, kv_heads: heads, size, value_size: size, causal: false, scale, dropout };
@@ -312,6 +334,10 @@ fn attend(heads: usize, size: usize, rate: Option<f32>, x: &[f32]) {
 /// Eight sequences of 80 steps over 128 units, as a tile of a batch has them; GFLOP/s count the products.
 fn recurrent(kind: Kind, x: &[f32]) {
     let run = Sequences { kind, samples: 8, steps: 80, units: 128, reverse: false };
+    let name = format!("{kind:?}, 8 x 80 steps, 128 units");
+    if !wanted(&name) {
+        return;
+    }
     let (rows, u) = (run.samples * run.steps, run.units);
     let (gates, state) = (kind.gates() * u, kind.state() * u);
     let mut values = x.iter().map(|v| v * 0.1).cycle();
@@ -330,7 +356,7 @@ fn recurrent(kind: Kind, x: &[f32]) {
     for (way, seconds) in [("forward", forward), ("backward", back)] {
         println!(
             "{:<60} {:>8.1} GFLOP/s {:>10.2} us",
-            format!("{kind:?} {way}, 8 x 80 steps, 128 units"),
+            format!("{name}, {way}"),
             (2 * rows * u * gates) as f64 / seconds / 1e9,
             seconds * 1e6
         );

@@ -43,13 +43,23 @@ impl WithSimd for Softmax<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        for row in self.x.chunks_exact_mut(self.cols) {
-            let max = row_max(s, row);
-            let sum = exp_sum_in_place(s, row, max);
-            scale(s, row, 1.0 / sum);
+        let (mut largest, mut sums) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+        for rows in self.x.chunks_mut(self.cols * TOGETHER) {
+            for (row, max) in rows.chunks_exact(self.cols).zip(&mut largest) {
+                *max = row_max(s, row);
+            }
+            for ((row, max), sum) in rows.chunks_exact_mut(self.cols).zip(&largest).zip(&mut sums) {
+                *sum = exp_sum_in_place(s, row, *max);
+            }
+            for (row, sum) in rows.chunks_exact_mut(self.cols).zip(&sums) {
+                scale(s, row, 1.0 / sum);
+            }
         }
     }
 }
+
+/// Rows whose sums are found side by side: each sum waits for its lanes, the next one need not.
+const TOGETHER: usize = 8;
 
 /// The largest of a row, NaNs apart: they reach the result through the sum of the exponentials.
 #[inline(always)]
@@ -205,21 +215,33 @@ impl WithSimd for Masked<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        for (r, row) in self.x.chunks_exact_mut(self.cols).enumerate() {
-            let seen = self.causal.map_or(self.cols, |from| self.cols.min(from + r + 1));
-            let (row, rest) = row.split_at_mut(seen);
-            rest.fill(0.0);
-            scale(s, row, self.factor);
-            for (x, &m) in row.iter_mut().zip(self.mask) {
-                *x = if m == 0 { f32::NEG_INFINITY } else { *x };
+        let cols = self.cols;
+        let (mut largest, mut sums) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+        for (block, rows) in self.x.chunks_mut(cols * TOGETHER).enumerate() {
+            let seen = |r: usize| self.causal.map_or(cols, |from| cols.min(from + block * TOGETHER + r + 1));
+            for (r, (row, max)) in rows.chunks_exact_mut(cols).zip(&mut largest).enumerate() {
+                let (row, rest) = row.split_at_mut(seen(r));
+                rest.fill(0.0);
+                scale(s, row, self.factor);
+                for (x, &m) in row.iter_mut().zip(self.mask) {
+                    *x = if m == 0 { f32::NEG_INFINITY } else { *x };
+                }
+                *max = row_max(s, row);
             }
-            let max = row_max(s, row);
-            if max == f32::NEG_INFINITY && !self.mask.is_empty() && row.iter().all(|x| *x == max) {
-                row.fill(0.0);
-                continue;
+            for (r, ((row, &max), sum)) in
+                rows.chunks_exact_mut(cols).zip(&largest).zip(&mut sums).enumerate()
+            {
+                let row = &mut row[..seen(r)];
+                *sum = 1.0;
+                if max == f32::NEG_INFINITY && !self.mask.is_empty() && row.iter().all(|x| *x == max) {
+                    row.fill(0.0);
+                } else {
+                    *sum = exp_sum_in_place(s, row, max);
+                }
             }
-            let sum = exp_sum_in_place(s, row, max);
-            scale(s, row, 1.0 / sum);
+            for (r, (row, sum)) in rows.chunks_exact_mut(cols).zip(&sums).enumerate() {
+                scale(s, &mut row[..seen(r)], 1.0 / sum);
+            }
         }
     }
 }
