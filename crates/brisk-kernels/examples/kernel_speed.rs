@@ -106,6 +106,40 @@ fn gelu() -> Program {
     Program::new(&insts, &[Operand::f32(Access::Contiguous); 2]).expect("a right program")
 }
 
+/// `gelu(x + bias)` again, and the gradient by `x` from `dy`, with its sum for the bias: what the backward pass of a feed-forward part does.
+fn gelu_gradient() -> Program {
+    let mut operands = vec![Operand::f32(Access::Contiguous); 5];
+    operands[1].access = Access::Row;
+    operands.push(Operand::f32(Access::Row));
+    let [x, t, c, half, one, erf, cdf, y] = [0, 3, 4, 5, 6, 7, 8, 9];
+    let insts = [
+        Inst::Load { operand: 0, dst: 0 },
+        Inst::Load { operand: 1, dst: 1 },
+        Inst::Load { operand: 2, dst: 2 },
+        Inst::Const { value: std::f32::consts::FRAC_1_SQRT_2, dst: c },
+        Inst::Const { value: 0.5, dst: half },
+        Inst::Const { value: 1.0, dst: one },
+        Inst::Const { value: -0.5, dst: 10 },
+        Inst::Const { value: 0.398_942_3, dst: 11 },
+        Inst::Binary { op: Binary::Add, a: 0, b: 1, dst: x },
+        Inst::Binary { op: Binary::Mul, a: x, b: c, dst: t },
+        Inst::Unary { op: Unary::Erf, src: t, dst: erf },
+        Inst::Binary { op: Binary::Add, a: erf, b: one, dst: cdf },
+        Inst::Binary { op: Binary::Mul, a: cdf, b: half, dst: cdf },
+        Inst::Binary { op: Binary::Mul, a: cdf, b: x, dst: y },
+        Inst::Unary { op: Unary::Square, src: x, dst: t },
+        Inst::Binary { op: Binary::Mul, a: t, b: 10, dst: t },
+        Inst::Unary { op: Unary::Exp, src: t, dst: t },
+        Inst::Binary { op: Binary::Mul, a: t, b: 11, dst: t },
+        Inst::Fma { a: t, b: x, c: cdf, dst: t },
+        Inst::Binary { op: Binary::Mul, a: t, b: 2, dst: t },
+        Inst::Store { src: y, operand: 3 },
+        Inst::Store { src: t, operand: 4 },
+        Inst::SumColumns { src: t, operand: 5 },
+    ];
+    Program::new(&insts, &operands).expect("a right program")
+}
+
 fn main() {
     println!("level {}", simd::level().name());
     let big = 16 << 20;
@@ -137,6 +171,17 @@ fn main() {
         report(&format!("relu(x scale + shift), [{rows}, {cols}]"), 8 * n, || {
             let (x, y) = (Slice::F32(&x[..n]), Slice::F32Mut(&mut y[..n]));
             program.run_slices(&[rows, cols], &mut [x, Slice::F32(&scale), Slice::F32(&scale), y]);
+        });
+    }
+    for rows in [16, 256] {
+        let (program, cols) = (gelu_gradient(), 1536);
+        let n = rows * cols;
+        let (bias, mut sum, mut dx) = (vec![0.1; cols], vec![0.0; cols], vec![0.0; n]);
+        report(&format!("gelu and its gradient, [{rows}, {cols}]"), 16 * n, || {
+            let (y, dx, sum) = (&mut y[..n], &mut dx[..], &mut sum[..]);
+            let [x, dy, bias] = [&x[..n], &x[n..2 * n], &bias].map(Slice::F32);
+            let all = &mut [x, bias, dy, Slice::F32Mut(y), Slice::F32Mut(dx), Slice::F32Mut(sum)];
+            program.run_slices(&[rows, cols], all);
         });
     }
     let n = 1 << 15;
