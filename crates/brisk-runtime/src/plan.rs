@@ -373,7 +373,7 @@ impl Planner {
                 // Each part packs its rows and columns anew: only large blocks are worth that. A power of two, so that
                 // threads end together.
                 Kernel::MatMul { m, n, k, .. } => {
-                    let parts = ((m * n) >> 16).min((m * n * k) >> 22).clamp(1, 8);
+                    let parts = ((m * n) >> 17).max(2).min((m * n * k) >> 22).clamp(1, 8);
                     1 << parts.ilog2()
                 }
                 Kernel::ScatterAdd(_) => self.parts(&step),

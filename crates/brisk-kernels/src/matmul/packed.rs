@@ -23,6 +23,10 @@ const DEPTH: usize = 512;
 const FEW: usize = 64;
 /// How many rows of a panel are under way from memory while one is used.
 const AHEAD: usize = 32;
+/// How many rows of a matrix are under way from memory while one is packed.
+const ROWS_AHEAD: usize = 12;
+/// How many terms ahead the first operand is fetched where it lies across.
+const TERMS_AHEAD: usize = 16;
 /// f32 of a cache line.
 const LINE: usize = 16;
 /// Columns in the widest panel.
@@ -214,6 +218,7 @@ impl Block<'_> {
         debug_assert!((self.terms - 1) * self.stride + V * lanes <= self.panel.len());
         let mut sums = [[s.splat_f32s(0.0); V]; R];
         let (mut b, mut a) = (self.panel.as_ptr(), a.as_ptr());
+        let across = column > LINE;
         // The first rows fetch the panel from far away; the next ones find it near, and fetch the next panel, a line with each term.
         let (mut ahead, mut step) = (b.wrapping_add(AHEAD * self.stride), self.stride);
         if i > 0 {
@@ -232,6 +237,9 @@ impl Block<'_> {
                 }
             }
             ahead = ahead.wrapping_add(step);
+            if across {
+                simd::prefetch(a.wrapping_add(TERMS_AHEAD * column));
+            }
             // SAFETY: the panel has `V` vectors in each of `terms` rows; the last element of `a` that is read here lies in it. The pointers end at most one step past what they walk through.
             unsafe {
                 let mut columns = [s.splat_f32s(0.0); V];
@@ -297,6 +305,11 @@ pub fn pack_panel<S: Simd>(
     let into = &mut into[..terms * width];
     if column == 1 && columns == width {
         for (p, into) in into.chunks_exact_mut(width).enumerate() {
+            // Rows lie far apart, often on pages of their own: the machine does not see them coming.
+            let ahead = b.as_ptr().wrapping_add((p + ROWS_AHEAD) * row);
+            for line in (0..width).step_by(LINE) {
+                simd::prefetch(ahead.wrapping_add(line));
+            }
             let from = S::as_simd_f32s(&b[p * row..][..width]).0;
             let into = S::as_mut_simd_f32s(into).0;
             // Not `copy_from_slice`, which calls a function for each row.
