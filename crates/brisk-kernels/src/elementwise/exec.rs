@@ -25,6 +25,13 @@ pub(super) unsafe fn run(level: Level, job: Job<'_>) {
     simd::dispatch_at(level, Run(job));
 }
 
+/// Bytes of operands from which on they are not expected in a core's caches,
+const FAR: usize = 1 << 20;
+/// and how many of them are more than the machine fetches ahead by itself while blocks alternate.
+const STREAMS: usize = 3;
+/// f32 of a cache line.
+const LINE: usize = 16;
+
 struct Run<'a>(Job<'a>);
 
 #[repr(C, align(64))]
@@ -78,6 +85,8 @@ impl WithSimd for Run<'_> {
             if plan.by_rows && short_rows {
                 frame.begin_rows(chunk);
             }
+            let lengths = plan.reads.iter().map(|&o| job.buffers[o as usize].len);
+            let far = plan.reads.len() >= STREAMS && lengths.sum::<usize>() * size_of::<f32>() > FAR;
             let mut start = job.range.start;
             while start < job.range.end {
                 let col = if plan.by_rows { start % job.cols } else { 0 };
@@ -86,8 +95,15 @@ impl WithSimd for Run<'_> {
                     len = len.min(job.cols - col);
                 }
                 let block = Block { start, len, col };
-                for step in &plan.steps {
-                    frame.step(s, step, block);
+                if far {
+                    for (number, step) in plan.steps.iter().enumerate() {
+                        frame.step(s, step, block);
+                        frame.fetch(start + len..job.range.end.min(start + 2 * len), number);
+                    }
+                } else {
+                    for step in &plan.steps {
+                        frame.step(s, step, block);
+                    }
                 }
                 start += len;
             }
@@ -113,6 +129,20 @@ impl Frame<'_> {
 
     fn uniform(&self, i: usize) -> *mut f32 {
         self.sum(self.job.plan.sums.len()).wrapping_add(i * SPLAT)
+    }
+
+    /// Fetches step `number`'s share of what the next block reads where it lies, so that memory works while this one is computed.
+    #[inline(always)]
+    fn fetch(&self, next: Range<usize>, number: usize) {
+        let plan = self.job.plan;
+        let lines = next.len().div_ceil(LINE);
+        let share = |n: usize| next.start + n * lines / plan.steps.len() * LINE;
+        for &o in &plan.reads {
+            let operand = self.operand(o);
+            for at in (share(number)..share(number + 1)).step_by(LINE) {
+                simd::prefetch(operand.wrapping_add(at));
+            }
+        }
     }
 
     fn operand(&self, o: u16) -> *mut f32 {

@@ -81,6 +81,8 @@ pub(super) struct Plan {
     pub uniforms: usize,
     /// `Row` operands read through a block-long copy.
     pub rows: Vec<u16>,
+    /// Contiguous `f32` operands that are read where they lie.
+    pub reads: Vec<u16>,
     /// Operands of `SumColumns`.
     pub sums: Vec<u16>,
     /// Elements in a block.
@@ -210,6 +212,7 @@ pub(super) fn lower(nodes: &[Node], operands: &[Operand], shared: bool) -> Resul
             let copied = nodes.iter().any(|n| matches!(n, Node::Store(v, _) if *v == i));
             if in_place(o) && !(copied && stores > 1) {
                 direct[i] = Some(Src::InPlace(o));
+                plan.reads.push(o);
             } else if operands[o as usize] == Operand::f32(Access::Row) {
                 direct[i] = Some(Src::Row(plan.rows.len() as u16));
                 plan.rows.push(o);
