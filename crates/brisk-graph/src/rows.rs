@@ -27,7 +27,7 @@ use crate::{Builder, DType, Prim, Shape, Value};
 /// ```
 pub fn rows_of<'g>(x: Value<'g>, rows: Value<'g>) -> Value<'g> {
     let b = x.builder();
-    let (Some(&all), Some(&count)) = (x.shape().first(), rows.shape().first()) else { return x.take(rows) };
+    let (Some(&all), [count]) = (x.shape().first(), *rows.shape().dims()) else { return x.take(rows) };
     let nodes = leads_to(x, rows, all);
     let worth = |node: &Node| match &node.op {
         Op::Prim(Prim::MatMul { .. }) => true,
@@ -98,7 +98,10 @@ fn leads_to(x: Value<'_>, rows: Value<'_>, all: usize) -> BTreeMap<Id, Node> {
             || read_by_these
                 .clone()
                 .all(|(reader, place)| found.get(reader).is_some_and(|(_, own)| own.contains(place)));
-        let Some(own) = row_operands(b, &node, rows, all).filter(|_| alone) else { continue };
+        // What needs no rows, such as a bias that is repeated, is made anew for nothing.
+        let Some(own) = row_operands(b, &node, rows, all).filter(|own| alone || own.is_empty()) else {
+            continue;
+        };
         candidates.extend(own.iter().map(|&place| node.inputs[place]));
         found.insert(id, (node, own));
     }

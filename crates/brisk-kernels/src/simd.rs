@@ -141,6 +141,15 @@ pub(crate) fn prefetch(place: *const f32) {
     let _ = place;
 }
 
+/// Whether a kernel is being compiled for AVX-512, so that it may use what only that has.
+#[inline(always)]
+pub(crate) fn is_avx512<S: Simd>() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::any::TypeId::of::<S>() == std::any::TypeId::of::<pulp::x86::V4>();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// Runs `kernel` with the vectors of [`level`].
 ///
 /// ```

@@ -335,10 +335,10 @@ pub fn pack_panel<S: Simd>(
             let few = LINE.min(terms - p);
             let whole = given == LINE && few == LINE && row == 1;
             #[cfg(target_arch = "x86_64")]
-            if whole && S::F32_LANES == 16 {
+            if whole && simd::is_avx512::<S>() {
                 let (from, to) = (&b[j * column + p..], &mut into[p * width + j..]);
                 assert!((LINE - 1) * column + LINE <= from.len() && (LINE - 1) * width + LINE <= to.len());
-                // SAFETY: only AVX-512 has 16 lanes; the last elements of both lie inside.
+                // SAFETY: the machine has AVX-512; the last elements of both lie inside.
                 unsafe { transpose::transpose16(from.as_ptr(), column, to.as_mut_ptr(), width) };
                 continue;
             }
