@@ -27,7 +27,7 @@ use crate::{Builder, DType, Prim, Shape, Value};
 /// ```
 pub fn rows_of<'g>(x: Value<'g>, rows: Value<'g>) -> Value<'g> {
     let b = x.builder();
-    let (Some(&all), [count]) = (x.shape().first(), *rows.shape().dims()) else { return x.take(rows) };
+    let (Some(&all), &[count]) = (x.shape().first(), rows.shape().dims()) else { return x.take(rows) };
     let nodes = leads_to(x, rows, all);
     let worth = |node: &Node| match &node.op {
         Op::Prim(Prim::MatMul { .. }) => true,
