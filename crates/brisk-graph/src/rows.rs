@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Id, Node, Op};
-use crate::op::{self, Cut};
+use crate::op::{self, Cut, QUERY_SEGMENTS};
 use crate::{Builder, DType, Prim, Shape, Value};
 
 /// `x.take(rows)`, with the operations that lead to `x` alone, and work row by row, recorded once more for these rows only; the others
@@ -34,14 +34,13 @@ pub fn rows_of<'g>(x: Value<'g>, rows: Value<'g>) -> Value<'g> {
         Op::Named(def, _) => *def == &op::ATTENTION,
         _ => false,
     };
-    if !nodes.values().any(worth) {
+    if !nodes.values().any(|(node, _)| worth(node)) {
         return x.take(rows);
     }
     let mut made: BTreeMap<Id, Value<'g>> = BTreeMap::new();
-    for (&id, node) in &nodes {
-        let by_row = row_operands(b, node, rows, all).unwrap_or_default();
+    for (&id, (node, by_row)) in &nodes {
         let mut inputs: Vec<_> = node.inputs.iter().map(|&input| b.value(input)).collect();
-        for i in by_row {
+        for &i in by_row {
             inputs[i] = made.get(&node.inputs[i]).copied().unwrap_or_else(|| inputs[i].take(rows));
         }
         let with_rows = |shape: &Shape| {
@@ -76,11 +75,9 @@ pub fn rows_of<'g>(x: Value<'g>, rows: Value<'g>) -> Value<'g> {
     made.get(&x.id()).copied().unwrap_or_else(|| x.take(rows))
 }
 
-/// The operand of attention that holds the segments of its queries.
-const QUERY_SEGMENTS: usize = 3;
-
-/// `x`'s node and those before it that work row by row, each of which nobody but these reads, in order.
-fn leads_to(x: Value<'_>, rows: Value<'_>, all: usize) -> BTreeMap<Id, Node> {
+/// `x`'s node and those before it that work row by row, each of which nobody but these reads, in order, with the operands that
+/// have a row for each of theirs.
+fn leads_to(x: Value<'_>, rows: Value<'_>, all: usize) -> BTreeMap<Id, (Node, Vec<usize>)> {
     let b = x.builder();
     let mut readers: BTreeMap<Id, Vec<(Id, usize)>> = BTreeMap::new();
     for id in b.ids() {
@@ -93,11 +90,9 @@ fn leads_to(x: Value<'_>, rows: Value<'_>, all: usize) -> BTreeMap<Id, Node> {
     // Who reads a node has a larger number, so when a node's turn comes its readers are decided.
     while let Some(id) = candidates.pop_last() {
         let node = b.node(id);
-        let read_by_these = readers.get(&id).into_iter().flatten();
+        let mut read_by = readers.get(&id).into_iter().flatten();
         let alone = id == x.id()
-            || read_by_these
-                .clone()
-                .all(|(reader, place)| found.get(reader).is_some_and(|(_, own)| own.contains(place)));
+            || read_by.all(|(reader, place)| found.get(reader).is_some_and(|(_, own)| own.contains(place)));
         // What needs no rows, such as a bias that is repeated, is made anew for nothing.
         let Some(own) = row_operands(b, &node, rows, all).filter(|own| alone || own.is_empty()) else {
             continue;
@@ -105,7 +100,7 @@ fn leads_to(x: Value<'_>, rows: Value<'_>, all: usize) -> BTreeMap<Id, Node> {
         candidates.extend(own.iter().map(|&place| node.inputs[place]));
         found.insert(id, (node, own));
     }
-    found.into_iter().map(|(id, (node, _))| (id, node)).collect()
+    found
 }
 
 /// Which operands of a node have a row for each of its `all` rows, if it works row by row.

@@ -127,6 +127,9 @@ pub fn levels() -> impl Iterator<Item = Level> {
     [Level::Scalar, Level::Avx2, Level::Avx512].into_iter().filter(|l| *l <= detected())
 }
 
+/// f32 of a cache line.
+pub(crate) const LINE: usize = 16;
+
 /// Asks for a cache line that will be read soon, where the machine can be asked. Any address will do.
 #[inline(always)]
 #[allow(unsafe_code)]

@@ -30,36 +30,8 @@ pub fn softmax(cols: usize, x: &[f32], out: &mut [f32]) {
 /// ```
 pub fn softmax_in_place(cols: usize, x: &mut [f32]) {
     assert!(cols > 0 && x.len().is_multiple_of(cols), "softmax: whole rows");
-    simd::dispatch(Softmax { cols, x });
+    simd::dispatch(Masked::whole(cols, x));
 }
-
-struct Softmax<'a> {
-    cols: usize,
-    x: &'a mut [f32],
-}
-
-impl WithSimd for Softmax<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let (mut largest, mut sums) = ([0.0; TOGETHER], [0.0; TOGETHER]);
-        for rows in self.x.chunks_mut(self.cols * TOGETHER) {
-            for (row, max) in rows.chunks_exact(self.cols).zip(&mut largest) {
-                *max = row_max(s, row);
-            }
-            for ((row, max), sum) in rows.chunks_exact_mut(self.cols).zip(&largest).zip(&mut sums) {
-                *sum = exp_sum_in_place(s, row, *max);
-            }
-            for (row, sum) in rows.chunks_exact_mut(self.cols).zip(&sums) {
-                scale(s, row, 1.0 / sum);
-            }
-        }
-    }
-}
-
-/// Rows whose sums are found side by side: each sum waits for its lanes, the next one need not.
-const TOGETHER: usize = 8;
 
 /// The largest of a row, NaNs apart: they reach the result through the sum of the exponentials.
 #[inline(always)]
@@ -202,12 +174,22 @@ pub fn softmax_masked(cols: usize, x: &mut [f32], scale: f32, mask: &[u8], causa
     simd::dispatch(Masked { cols, x, factor: scale, mask, causal });
 }
 
+/// Rows whose sums are found side by side: each sum waits for its lanes, the next one need not.
+const TOGETHER: usize = 8;
+
 struct Masked<'a> {
     cols: usize,
     x: &'a mut [f32],
     factor: f32,
     mask: &'a [u8],
     causal: Option<usize>,
+}
+
+impl<'a> Masked<'a> {
+    /// Every place may be seen, as it is.
+    fn whole(cols: usize, x: &'a mut [f32]) -> Masked<'a> {
+        Masked { cols, x, factor: 1.0, mask: &[], causal: None }
+    }
 }
 
 impl WithSimd for Masked<'_> {
@@ -222,7 +204,9 @@ impl WithSimd for Masked<'_> {
             for (r, (row, max)) in rows.chunks_exact_mut(cols).zip(&mut largest).enumerate() {
                 let (row, rest) = row.split_at_mut(seen(r));
                 rest.fill(0.0);
-                scale(s, row, self.factor);
+                if self.factor != 1.0 {
+                    scale(s, row, self.factor);
+                }
                 for (x, &m) in row.iter_mut().zip(self.mask) {
                     *x = if m == 0 { f32::NEG_INFINITY } else { *x };
                 }
@@ -529,7 +513,7 @@ mod tests {
             })
             .collect();
         let mut y = x.to_vec();
-        dispatch_at(level, Softmax { cols, x: &mut y });
+        dispatch_at(level, Masked::whole(cols, &mut y));
         close(&y, &want, 1e-6)?;
         let mut log = x.to_vec();
         dispatch_at(level, LogSoftmax { cols, x, out: &mut log });
@@ -618,16 +602,16 @@ mod tests {
             for cols in [3usize, 9, 20] {
                 let mut x = vec![-3e38f32; cols];
                 x[1] = 3e38;
-                dispatch_at(level, Softmax { cols, x: &mut x });
+                dispatch_at(level, Masked::whole(cols, &mut x));
                 assert!(x[1] == 1.0 && x[0] == 0.0 && x[cols - 1] == 0.0, "{x:?}");
                 let mut x = vec![f32::NEG_INFINITY; cols];
                 x[cols - 1] = 0.0;
-                dispatch_at(level, Softmax { cols, x: &mut x });
+                dispatch_at(level, Masked::whole(cols, &mut x));
                 assert!(x[cols - 1] == 1.0 && x[0] == 0.0, "{x:?}");
                 for at in 0..cols {
                     let mut x = vec![0.0; cols];
                     x[at] = f32::NAN;
-                    dispatch_at(level, Softmax { cols, x: &mut x });
+                    dispatch_at(level, Masked::whole(cols, &mut x));
                     assert!(x.iter().all(|v| v.is_nan()), "{x:?}");
                 }
             }

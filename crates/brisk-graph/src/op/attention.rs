@@ -46,6 +46,9 @@ struct Operands<T> {
     dy: Option<T>,
 }
 
+/// Which operand holds the segments of the queries, as [`operands`] has them in order.
+pub(crate) const QUERY_SEGMENTS: usize = 3;
+
 /// `None` if there are too few or too many.
 fn operands<T: Copy>(all: &[T], attrs: &Attrs, gradient: bool) -> Option<Operands<T>> {
     let mut rest = all.iter().copied();

@@ -2,7 +2,7 @@
 
 use super::lower::{Dst, Plan, SCRATCH, SPLAT, Src, Step};
 use super::{Access, Binary, Buffer, Elem, Operand, Unary};
-use crate::simd::{self, Level, each2};
+use crate::simd::{self, LINE, Level, each2};
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -29,8 +29,6 @@ pub(super) unsafe fn run(level: Level, job: Job<'_>) {
 const FAR: usize = 1 << 20;
 /// and how many of them are more than the machine fetches ahead by itself while blocks alternate.
 const STREAMS: usize = 3;
-/// f32 of a cache line.
-const LINE: usize = 16;
 
 struct Run<'a>(Job<'a>);
 
@@ -95,14 +93,10 @@ impl WithSimd for Run<'_> {
                     len = len.min(job.cols - col);
                 }
                 let block = Block { start, len, col };
-                if far {
-                    for (number, step) in plan.steps.iter().enumerate() {
-                        frame.step(s, step, block);
+                for (number, step) in plan.steps.iter().enumerate() {
+                    frame.step(s, step, block);
+                    if far {
                         frame.fetch(start + len..job.range.end.min(start + 2 * len), number);
-                    }
-                } else {
-                    for step in &plan.steps {
-                        frame.step(s, step, block);
                     }
                 }
                 start += len;

@@ -12,7 +12,7 @@ use pulp::{Simd, WithSimd};
 #[cfg(target_arch = "x86_64")]
 use super::transpose;
 use super::{Precision, rounded};
-use crate::simd::{self, Level};
+use crate::simd::{self, LINE, Level};
 
 /// Rows of `c` in registers.
 const ROWS: usize = 6;
@@ -27,8 +27,6 @@ const AHEAD: usize = 32;
 const ROWS_AHEAD: usize = 12;
 /// How many terms ahead the first operand is fetched where it lies across.
 const TERMS_AHEAD: usize = 16;
-/// f32 of a cache line.
-const LINE: usize = 16;
 /// Columns in the widest panel.
 const EDGE: usize = 64;
 
