@@ -111,6 +111,7 @@ fn outside(dtype: DType) -> Dtype {
         DType::F32 => Dtype::F32,
         DType::F64 => Dtype::F64,
         DType::I32 => Dtype::I32,
+        DType::I64 => Dtype::I64,
         DType::U8 => Dtype::U8,
     }
 }
@@ -120,6 +121,7 @@ fn inside(dtype: Dtype) -> Option<DType> {
         Dtype::F32 => Some(DType::F32),
         Dtype::F64 => Some(DType::F64),
         Dtype::I32 => Some(DType::I32),
+        Dtype::I64 => Some(DType::I64),
         Dtype::U8 => Some(DType::U8),
         _ => None,
     }

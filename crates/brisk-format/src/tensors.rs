@@ -93,6 +93,7 @@ impl<'a> Pieces<'a> {
             Data::F32(v) => f(bytemuck::cast_slice(v)),
             Data::F64(v) => f(bytemuck::cast_slice(v)),
             Data::I32(v) => f(bytemuck::cast_slice(v)),
+            Data::I64(v) => f(bytemuck::cast_slice(v)),
             Data::U8(v) => f(v),
         })
     }
@@ -167,6 +168,7 @@ where
             Data::F32(v) => file.read_exact(bytemuck::cast_slice_mut(v))?,
             Data::F64(v) => file.read_exact(bytemuck::cast_slice_mut(v))?,
             Data::I32(v) => file.read_exact(bytemuck::cast_slice_mut(v))?,
+            Data::I64(v) => file.read_exact(bytemuck::cast_slice_mut(v))?,
             Data::U8(v) => file.read_exact(v)?,
         }
         let tensor = Tensor::new(entry.shape, data).map_err(|e| Fault::Unsound(e.to_string()))?;

@@ -17,6 +17,8 @@ pub enum DType {
     F64,
     /// 32-bit signed integer: labels, indices, random keys.
     I32,
+    /// 64-bit signed integer: whole numbers of models from elsewhere.
+    I64,
     /// 8-bit unsigned integer: images, and truth values (0 or 1).
     U8,
 }
@@ -26,7 +28,7 @@ impl DType {
     pub const fn size(self) -> usize {
         match self {
             DType::F32 | DType::I32 => 4,
-            DType::F64 => 8,
+            DType::F64 | DType::I64 => 8,
             DType::U8 => 1,
         }
     }
@@ -43,6 +45,7 @@ impl fmt::Display for DType {
             DType::F32 => "f32",
             DType::F64 => "f64",
             DType::I32 => "i32",
+            DType::I64 => "i64",
             DType::U8 => "u8",
         })
     }

@@ -146,6 +146,7 @@ fn primitive(
         Prim::Cast(to) => match to {
             DType::F32 | DType::F64 => x[0].clone(),
             DType::I32 => map(&|v| v as i32 as f64),
+            DType::I64 => map(&|v| v as i64 as f64),
             DType::U8 => map(&|v| v as u8 as f64),
         },
         Prim::Reshape(_) => Array { shape: shape.clone(), data: x[0].data.clone() },

@@ -13,6 +13,8 @@ pub enum Data {
     F64(Vec<f64>),
     /// See [`DType::I32`].
     I32(Vec<i32>),
+    /// See [`DType::I64`].
+    I64(Vec<i64>),
     /// See [`DType::U8`].
     U8(Vec<u8>),
 }
@@ -24,6 +26,7 @@ impl Data {
             Data::F32(_) => DType::F32,
             Data::F64(_) => DType::F64,
             Data::I32(_) => DType::I32,
+            Data::I64(_) => DType::I64,
             Data::U8(_) => DType::U8,
         }
     }
@@ -34,6 +37,7 @@ impl Data {
             Data::F32(v) => v.len(),
             Data::F64(v) => v.len(),
             Data::I32(v) => v.len(),
+            Data::I64(v) => v.len(),
             Data::U8(v) => v.len(),
         }
     }
@@ -49,6 +53,7 @@ impl Data {
             DType::F32 => Data::F32(vec![0.0; elements]),
             DType::F64 => Data::F64(vec![0.0; elements]),
             DType::I32 => Data::I32(vec![0; elements]),
+            DType::I64 => Data::I64(vec![0; elements]),
             DType::U8 => Data::U8(vec![0; elements]),
         }
     }
@@ -63,7 +68,7 @@ macro_rules! data_from {
         }
     )*};
 }
-data_from!(f32 => F32, f64 => F64, i32 => I32, u8 => U8);
+data_from!(f32 => F32, f64 => F64, i32 => I32, i64 => I64, u8 => U8);
 
 /// A host tensor: a shape and its elements, row-major. Cloning shares the elements.
 ///
@@ -171,15 +176,17 @@ impl Tensor {
         f32s, f32s_mut, f32, F32, "f32";
         f64s, f64s_mut, f64, F64, "f64";
         i32s, i32s_mut, i32, I32, "i32";
+        i64s, i64s_mut, i64, I64, "i64";
         u8s, u8s_mut, u8, U8, "u8";
     }
 
-    /// The elements as f64, whatever their type.
+    /// The elements as f64, whatever their type; i64 beyond 2^53 are rounded.
     pub fn to_f64s(&self) -> Vec<f64> {
         match &*self.data {
             Data::F32(v) => v.iter().map(|&x| x.into()).collect(),
             Data::F64(v) => v.clone(),
             Data::I32(v) => v.iter().map(|&x| x.into()).collect(),
+            Data::I64(v) => v.iter().map(|&x| x as f64).collect(),
             Data::U8(v) => v.iter().map(|&x| x.into()).collect(),
         }
     }
@@ -190,6 +197,7 @@ impl Tensor {
             DType::F32 => Data::F32(values.iter().map(|&x| x as f32).collect()),
             DType::F64 => Data::F64(values.to_vec()),
             DType::I32 => Data::I32(values.iter().map(|&x| x as i32).collect()),
+            DType::I64 => Data::I64(values.iter().map(|&x| x as i64).collect()),
             DType::U8 => Data::U8(values.iter().map(|&x| x as u8).collect()),
         };
         Tensor::new(shape, data)

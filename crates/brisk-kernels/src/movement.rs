@@ -22,7 +22,7 @@ impl std::fmt::Display for IndexError {
 impl std::error::Error for IndexError {}
 
 /// The most dimensions that [`copy_strided`] takes.
-pub const MAX_DIMS: usize = 8;
+pub const MAX_DIMS: usize = 16;
 
 /// One dimension: its size, and its strides in source and destination.
 #[derive(Clone, Copy, Default)]

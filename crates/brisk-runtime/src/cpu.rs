@@ -350,6 +350,7 @@ fn readable(tensor: &Tensor) -> *mut u8 {
         Data::F32(v) => v.as_ptr().cast_mut().cast(),
         Data::F64(v) => v.as_ptr().cast_mut().cast(),
         Data::I32(v) => v.as_ptr().cast_mut().cast(),
+        Data::I64(v) => v.as_ptr().cast_mut().cast(),
         Data::U8(v) => v.as_ptr().cast_mut(),
     }
 }
@@ -359,6 +360,7 @@ fn writable(tensor: &mut Tensor) -> Result<*mut u8> {
         DType::F32 => tensor.f32s_mut()?.as_mut_ptr().cast(),
         DType::F64 => tensor.f64s_mut()?.as_mut_ptr().cast(),
         DType::I32 => tensor.i32s_mut()?.as_mut_ptr().cast(),
+        DType::I64 => tensor.i64s_mut()?.as_mut_ptr().cast(),
         DType::U8 => tensor.u8s_mut()?.as_mut_ptr(),
     })
 }
@@ -499,6 +501,7 @@ impl<'a> Run<'a> {
                 DType::F32 => Data::F32(whole.read::<f32>(r).to_vec()),
                 DType::F64 => Data::F64(whole.read::<f64>(r).to_vec()),
                 DType::I32 => Data::I32(whole.read::<i32>(r).to_vec()),
+                DType::I64 => Data::I64(whole.read::<i64>(r).to_vec()),
                 DType::U8 => Data::U8(whole.read::<u8>(r).to_vec()),
             };
             Ok(Tensor::new(node.shape.clone(), data)?)
@@ -840,6 +843,7 @@ impl Frame<'_> {
                 DType::F32 => self.copy::<f32>(step, fill.map(|v| v as f32), copies, tiled),
                 DType::F64 => self.copy::<f64>(step, *fill, copies, tiled),
                 DType::I32 => self.copy::<i32>(step, fill.map(|v| v as i32), copies, tiled),
+                DType::I64 => self.copy::<i64>(step, fill.map(|v| v as i64), copies, tiled),
                 DType::U8 => self.copy::<u8>(step, fill.map(|v| v as u8), copies, tiled),
             },
             Kernel::Take(width) => {
@@ -916,7 +920,7 @@ impl Frame<'_> {
         match self.run.plan.vals[r.val].dtype {
             DType::U8 => KernelInput::U8(self.read(r)),
             DType::I32 => KernelInput::I32(self.read(r)),
-            DType::F32 | DType::F64 => KernelInput::F32(self.read(r)),
+            DType::F32 | DType::F64 | DType::I64 => KernelInput::F32(self.read(r)),
         }
     }
 
@@ -990,7 +994,7 @@ impl Frame<'_> {
             out.fill(value);
         }
         for (copy, &input) in copies.iter().zip(&step.inputs) {
-            let mut dims = [0; 8];
+            let mut dims = [0; movement::MAX_DIMS];
             let dims = &mut dims[..copy.dims.len()];
             dims.copy_from_slice(&copy.dims);
             if tiled && let Some(first) = dims.first_mut() {

@@ -259,7 +259,7 @@ fn elem(dtype: DType) -> Result<Elem, String> {
         DType::F32 => Ok(Elem::F32),
         DType::U8 => Ok(Elem::U8),
         DType::I32 => Ok(Elem::I32),
-        DType::F64 => Err("the CPU runtime computes in f32, found an f64 value".into()),
+        DType::F64 | DType::I64 => Err(format!("elementwise chains take f32, i32 and u8, found {dtype}")),
     }
 }
 
@@ -393,7 +393,7 @@ impl Code {
                 dst
             }
             Prim::Cast(to) => match to {
-                DType::F32 | DType::F64 => args[0],
+                DType::F32 | DType::F64 | DType::I64 => args[0],
                 DType::I32 if whole => args[0],
                 DType::I32 => self.truncate(args[0]),
                 DType::U8 => {

@@ -118,7 +118,7 @@ fn kernel_input(t: &Tensor) -> Result<KernelInput<'_>, String> {
         Data::F32(v) => Ok(KernelInput::F32(v)),
         Data::I32(v) => Ok(KernelInput::I32(v)),
         Data::U8(v) => Ok(KernelInput::U8(v)),
-        Data::F64(_) => Err("kernels take f32".into()),
+        Data::F64(_) | Data::I64(_) => Err("kernels take f32, i32 and u8".into()),
     }
 }
 

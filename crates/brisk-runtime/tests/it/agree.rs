@@ -14,7 +14,7 @@ pub fn sample_inputs(graph: &Graph) -> Vec<Tensor> {
         random::fill_uniform([7, i as u32], 0, &mut uniform);
         let values: Vec<f64> = match node.dtype {
             DType::F32 | DType::F64 => uniform.iter().map(|&u| f64::from(u) * 2.0 - 1.0).collect(),
-            DType::I32 => uniform.iter().map(|&u| f64::from((u * 3.0).floor())).collect(),
+            DType::I32 | DType::I64 => uniform.iter().map(|&u| f64::from((u * 3.0).floor())).collect(),
             DType::U8 => uniform.iter().map(|&u| f64::from((u * 256.0).floor())).collect(),
         };
         Tensor::from_f64s(node.dtype, &node.shape, &values).unwrap()
