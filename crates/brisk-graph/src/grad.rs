@@ -188,6 +188,7 @@ fn rule<'g>(
                 Unary::Erf => dy * (std::f64::consts::FRAC_2_SQRT_PI * (-(x * x)).exp()),
                 Unary::Sin => dy * x.cos(),
                 Unary::Cos => -(dy * x.sin()),
+                Unary::RoundBits { .. } => dy,
             })]
         }
         Prim::Binary(op) => {
@@ -205,6 +206,8 @@ fn rule<'g>(
                 Binary::Max => vec![want(0, &|| share(a.greater(c))), want(1, &|| share(a.less(c)))],
                 Binary::Min => vec![want(0, &|| share(a.less(c))), want(1, &|| share(a.greater(c)))],
                 Binary::Pow => vec![want(0, &|| dy * c * a.pow(c - 1.0)), want(1, &|| dy * y * a.log())],
+                // Of whole numbers.
+                Binary::And | Binary::Or | Binary::Xor | Binary::Shl | Binary::Shr => vec![None, None],
             }
         }
         Prim::Select => {

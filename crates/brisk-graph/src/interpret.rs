@@ -101,7 +101,8 @@ pub fn interpret(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Array>> {
     Ok(graph.roots().map(|id: Id| values[id.index()].clone()).collect())
 }
 
-fn primitive(
+/// One primitive.
+pub(crate) fn primitive(
     prim: &Prim,
     x: &[&Array],
     kinds: &[DType],
@@ -134,6 +135,11 @@ fn primitive(
             Binary::Min if a.is_nan() || b.is_nan() => f64::NAN,
             Binary::Min => a.min(b),
             Binary::Pow => a.powf(b),
+            Binary::And => (a as i64 & b as i64) as f64,
+            Binary::Or => (a as i64 | b as i64) as f64,
+            Binary::Xor => (a as i64 ^ b as i64) as f64,
+            Binary::Shl => a * b.exp2(),
+            Binary::Shr => (a / b.exp2()).floor(),
         }),
         Prim::Compare(op) => zip(&|a, b| {
             truth(match op {
@@ -310,7 +316,18 @@ fn unary(op: Unary, v: f64) -> f64 {
         Unary::Floor => v.floor(),
         Unary::Sin => v.sin(),
         Unary::Cos => v.cos(),
+        Unary::RoundBits { digits, lowest } => round_bits(v, digits, lowest),
     }
+}
+
+/// See [`Unary::RoundBits`].
+fn round_bits(v: f64, digits: u8, lowest: i16) -> f64 {
+    if v == 0.0 || !v.is_finite() {
+        return v;
+    }
+    let exponent = (v.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+    let step = f64::from((exponent + 1 - i32::from(digits)).max(lowest.into())).exp2();
+    (v / step).round_ties_even() * step
 }
 
 /// The error function to about 1e-15: its Taylor series near zero, a continued fraction of its complement beyond.

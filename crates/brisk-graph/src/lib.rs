@@ -4,6 +4,7 @@
 
 mod dtype;
 mod error;
+pub mod evaluate;
 pub mod grad;
 mod graph;
 pub mod interpret;

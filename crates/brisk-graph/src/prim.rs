@@ -7,7 +7,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use crate::{DType, Shape, Tensor};
+use crate::{DType, Data, Shape, Tensor};
 
 /// A float that can be compared and hashed, by its bits.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,14 @@ pub enum Unary {
     Sin,
     /// Cosine of radians.
     Cos,
+    /// To the nearest number with so many binary digits that is a multiple of two to a power, of two the even one: what
+    /// is left in a narrower floating-point format. Its gradient goes straight through.
+    RoundBits {
+        /// Binary digits.
+        digits: u8,
+        /// The power.
+        lowest: i16,
+    },
 }
 
 /// Two operands of one shape and type, element by element.
@@ -69,8 +77,18 @@ pub enum Binary {
     Max,
     /// The smaller; NaN if either is.
     Min,
-    /// `a ^ b`
+    /// `a` to the power of `b`
     Pow,
+    /// Bits that are set in both; whole numbers only, as the next ones.
+    And,
+    /// Bits that are set in either.
+    Or,
+    /// Bits that are set in one.
+    Xor,
+    /// `a` shifted by `b` bits towards the high ones, 0 if that is all of them.
+    Shl,
+    /// `a` shifted by `b` bits towards the low ones; the sign stays.
+    Shr,
 }
 
 /// Two operands of one shape and type to truth values (u8: 0 or 1).
@@ -244,12 +262,25 @@ pub enum Prim {
     Random(u32, Shape),
 }
 
+/// Whether two tensors of one type have the same elements, bit by bit.
+fn same_bits(a: &Tensor, b: &Tensor) -> bool {
+    match (a.data(), b.data()) {
+        (Data::F32(a), Data::F32(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
+        (Data::F64(a), Data::F64(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
+        (a, b) => a == b,
+    }
+}
+
 impl PartialEq for Prim {
     fn eq(&self, other: &Prim) -> bool {
         use Prim::*;
         match (self, other) {
-            // By identity: comparing elements could cost more than it saves.
-            (Constant(a), Constant(b)) => std::ptr::eq(a.data(), b.data()) && a.shape() == b.shape(),
+            (Constant(a), Constant(b)) => {
+                // Comparing many elements could cost more than it saves.
+                const COMPARED: usize = 64;
+                let same = || a.elements() <= COMPARED && a.dtype() == b.dtype() && same_bits(a, b);
+                a.shape() == b.shape() && (std::ptr::eq(a.data(), b.data()) || same())
+            }
             (Input(a, ..), Input(b, ..)) => a == b,
             (Fill(a, s, d), Fill(b, t, e)) => a == b && s == t && d == e,
             (Iota(a, s, d), Iota(b, t, e)) => a == b && s == t && d == e,
@@ -308,6 +339,7 @@ impl Prim {
                 Unary::Floor => "floor",
                 Unary::Sin => "sin",
                 Unary::Cos => "cos",
+                Unary::RoundBits { .. } => "round_bits",
             },
             Prim::Binary(b) => match b {
                 Binary::Add => "add",
@@ -317,6 +349,11 @@ impl Prim {
                 Binary::Max => "max",
                 Binary::Min => "min",
                 Binary::Pow => "pow",
+                Binary::And => "bit_and",
+                Binary::Or => "bit_or",
+                Binary::Xor => "bit_xor",
+                Binary::Shl => "shift_left",
+                Binary::Shr => "shift_right",
             },
             Prim::Compare(c) => match c {
                 Compare::Less => "less",
@@ -446,7 +483,13 @@ impl Prim {
                 (shape.clone(), *dtype)
             }
             Unary(_) => (inputs[0].0.clone(), float(0)?),
-            Binary(_) => same(0, 1)?,
+            Binary(op) => {
+                use self::Binary::{And, Or, Shl, Shr, Xor};
+                if inputs[0].1.is_float() && matches!(op, And | Or | Xor | Shl | Shr) {
+                    return Err(format!("expected whole numbers, found {}", inputs[0].1));
+                }
+                same(0, 1)?
+            }
             Compare(_) => (same(0, 1)?.0, DType::U8),
             Select => {
                 if inputs[0].1 != DType::U8 || inputs[0].0 != inputs[1].0 {

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{self, Range};
 use std::sync::Arc;
 
+use crate::evaluate::evaluate;
 use crate::graph::{Graph, Id, Input, Node, Op, Role};
 use crate::op::{Attrs, OpDef};
 use crate::prim::{Binary, Compare, Conv, Reduce, Scalar, Unary, Window};
@@ -53,6 +54,11 @@ struct State {
     /// The nodes recorded by each call of [`Builder::checkpoint`].
     checkpoints: Vec<Range<usize>>,
 }
+
+/// Constants of so many elements are computed with while the graph is built ...
+const FOLDED: usize = 4096;
+/// ... and stretched to so many.
+const FOLDED_BROADCAST: usize = 64;
 
 /// Something a graph computes: a handle to a node of a [`Builder`].
 #[derive(Clone, Copy)]
@@ -181,6 +187,9 @@ impl Builder {
             number.hash(&mut hasher);
         }
         let hash = hasher.finish();
+        if let Some(tensor) = self.folded(&op, inputs) {
+            return self.constant(tensor);
+        }
         let inferred = {
             let state = self.state.borrow();
             let twin = state.known.get(&hash).and_then(|ids_of| {
@@ -216,6 +225,32 @@ impl Builder {
         state.nodes.push(Node { op, inputs: ids, shape, dtype, scope });
         state.known.entry(hash).or_default().push(id);
         Value { builder: self, id }
+    }
+
+    /// What a primitive makes of small constants.
+    fn folded(&self, op: &Op, inputs: &[Value<'_>]) -> Option<Tensor> {
+        let Op::Prim(prim) = op else { return None };
+        let operands: Vec<Tensor> = {
+            let state = self.state.borrow();
+            let op_of = |v: &Value<'_>| &state.nodes[v.id.index()].op;
+            let fixed = |v: &Value<'_>| matches!(op_of(v), Op::Prim(Prim::Constant(_)));
+            let numbers = |v: &Value<'_>| matches!(op_of(v), Op::Prim(Prim::Fill(..)));
+            if !inputs.iter().any(fixed) || !inputs.iter().all(|v| fixed(v) || numbers(v)) {
+                return None;
+            }
+            let shape = |v: &Value<'_>| (&state.nodes[v.id.index()].shape, state.nodes[v.id.index()].dtype);
+            let (result, _) = prim.infer(&inputs.iter().map(shape).collect::<Vec<_>>()).ok()?;
+            // What is stretched is read through, and takes no memory.
+            let most = if matches!(prim, Prim::Broadcast(_)) { FOLDED_BROADCAST } else { FOLDED };
+            let small = inputs.iter().all(|v| shape(v).0.elements() <= FOLDED);
+            if !small || result.elements() > most {
+                return None;
+            }
+            inputs.iter()
+        }
+        .map(|v| v.constant())
+        .collect::<Option<_>>()?;
+        evaluate(prim, &operands).ok()
     }
 
     /// Remembers a mistake, unless there is one already.
@@ -412,6 +447,20 @@ impl<'g> Value<'g> {
         cos => Cos,
     }
 
+    /// To the nearest number with so many binary digits that is a multiple of `2^lowest`, of two the even one.
+    ///
+    /// ```
+    /// use brisk_graph::{Builder, Tensor};
+    /// let b = Builder::new();
+    /// let x = b.constant(Tensor::new([2], vec![0.1f32, 2049.0])?);
+    /// let half = x.round_bits(11, -24).constant().expect("known");
+    /// assert_eq!(half.f32s()?, [0.099975586, 2048.0]);
+    /// # Ok::<(), brisk_graph::Error>(())
+    /// ```
+    pub fn round_bits(self, digits: u8, lowest: i16) -> Value<'g> {
+        self.builder.prim(Prim::Unary(Unary::RoundBits { digits, lowest }), &[self])
+    }
+
     /// `x * x`
     pub fn square(self) -> Value<'g> {
         self * self
@@ -429,7 +478,8 @@ impl<'g> Value<'g> {
         }
     }
 
-    fn binary(self, op: Binary, other: Value<'g>) -> Value<'g> {
+    /// Two operands, element by element, broadcasting.
+    pub fn binary(self, op: Binary, other: Value<'g>) -> Value<'g> {
         let prim = Prim::Binary(op);
         let (a, b) = self.stretch(other, prim.name());
         // Numbers known now are computed now.
@@ -439,11 +489,39 @@ impl<'g> Value<'g> {
                 Binary::Sub => x - y,
                 Binary::Mul => x * y,
                 Binary::Div => x / y,
-                Binary::Max | Binary::Min | Binary::Pow => return self.builder.prim(prim, &[a, b]),
+                _ => return self.builder.prim(prim, &[a, b]),
             };
             return self.builder.fill_as(value, a.shape(), a.dtype());
         }
         self.builder.prim(prim, &[a, b])
+    }
+
+    /// Its elements, if they are known while the graph is built: those of a constant, and of what small constants alone make.
+    ///
+    /// ```
+    /// use brisk_graph::{Builder, DType, Role, Tensor};
+    /// let b = Builder::new();
+    /// let sizes = b.constant(Tensor::new([2], vec![3i64, 4])?);
+    /// let twice = (sizes + sizes).constant().expect("known");
+    /// assert_eq!(twice.i64s()?, [6, 8]);
+    /// assert!(b.input("x", Role::Batch, [2], DType::F32).constant().is_none());
+    /// # Ok::<(), brisk_graph::Error>(())
+    /// ```
+    pub fn constant(self) -> Option<Tensor> {
+        let node = self.builder.node(self.id);
+        match node.op {
+            Op::Prim(Prim::Constant(tensor)) => Some(tensor),
+            Op::Prim(Prim::Fill(value, shape, dtype)) if shape.elements() <= FOLDED => {
+                Tensor::from_f64s(dtype, &shape, &vec![value.0; shape.elements()]).ok()
+            }
+            Op::Prim(Prim::Iota(axis, shape, dtype)) if shape.elements() <= FOLDED => {
+                let inner: usize = shape[axis + 1..].iter().product();
+                let values: Vec<f64> =
+                    (0..shape.elements()).map(|i| (i / inner % shape[axis]) as f64).collect();
+                Tensor::from_f64s(dtype, &shape, &values).ok()
+            }
+            _ => None,
+        }
     }
 
     /// The number that fills it, if it is one known now.
@@ -537,9 +615,23 @@ impl<'g> Value<'g> {
 
     /// Axes in another order.
     pub fn transpose(self, perm: &[usize]) -> Value<'g> {
-        match perm.iter().copied().eq(0..self.rank()) {
-            true => self,
-            false => self.builder.prim(Prim::Transpose(perm.to_vec()), &[self]),
+        if perm.iter().copied().eq(0..self.rank()) {
+            return self;
+        }
+        let node = self.builder.node(self.id);
+        // Axes of size 1 may stand anywhere.
+        let long: Vec<usize> =
+            perm.iter().copied().filter(|&p| node.shape.get(p).is_none_or(|&d| d != 1)).collect();
+        if perm.len() == node.shape.rank() && long.is_sorted() && perm.iter().all(|&p| p < perm.len()) {
+            return self.reshape(perm.iter().map(|&p| node.shape[p]).collect::<Vec<_>>());
+        }
+        match &node.op {
+            Op::Prim(Prim::Transpose(before)) if before.len() == perm.len() => {
+                let both: Option<Vec<usize>> = perm.iter().map(|&p| before.get(p).copied()).collect();
+                let from = self.builder.value(node.inputs[0]);
+                both.map_or(self, |both| from.transpose(&both))
+            }
+            _ => self.builder.prim(Prim::Transpose(perm.to_vec()), &[self]),
         }
     }
 

@@ -16,6 +16,7 @@ use brisk_kernels::{matmul, movement, random, reduce, simd};
 
 use crate::Pool;
 use crate::device::{Device, Error, Facts, Options, Program, Result, State};
+use crate::host::{self, Elements};
 use crate::lower::lower;
 use crate::machine::Machine;
 use crate::matrices::{Matrices, Packed};
@@ -871,6 +872,17 @@ impl Frame<'_> {
                 let start = (u64::from(*stream) << 40) + first as u64;
                 random::fill_uniform([key[0] as u32, key[1] as u32], start, values);
             }
+            Kernel::Host { prim, shapes } => {
+                let operands: Vec<_> = step.inputs.iter().map(|&r| self.elements(r)).collect();
+                let to = step.outputs[0];
+                match host::run(prim, &operands, shapes)? {
+                    Data::F32(v) => self.write(to, tiled).copy_from_slice(&v),
+                    Data::F64(v) => self.write(to, tiled).copy_from_slice(&v),
+                    Data::I32(v) => self.write(to, tiled).copy_from_slice(&v),
+                    Data::I64(v) => self.write(to, tiled).copy_from_slice(&v),
+                    Data::U8(v) => self.write(to, tiled).copy_from_slice(&v),
+                }
+            }
             Kernel::Parted { def, attrs, shapes, results } => {
                 let Some(kernel) = &def.kernel else { return Err("has no kernel".into()) };
                 let inputs: Vec<_> = step.inputs.iter().map(|&r| self.kernel_input(r)).collect();
@@ -914,6 +926,16 @@ impl Frame<'_> {
             }
         }
         Ok(())
+    }
+
+    fn elements(&self, r: Ref) -> Elements<'_> {
+        match self.run.plan.vals[r.val].dtype {
+            DType::F32 => Elements::F32(self.read(r)),
+            DType::F64 => Elements::F64(self.read(r)),
+            DType::I32 => Elements::I32(self.read(r)),
+            DType::I64 => Elements::I64(self.read(r)),
+            DType::U8 => Elements::U8(self.read(r)),
+        }
     }
 
     fn kernel_input(&self, r: Ref) -> KernelInput<'_> {

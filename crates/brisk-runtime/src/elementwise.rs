@@ -6,18 +6,25 @@ use brisk_graph::prim::{Binary, Compare, Prim, Unary};
 use brisk_graph::{DType, Graph, Op};
 use brisk_kernels::elementwise::{self as ew, Access, Elem, Inst, Operand, Program, Reg};
 
+use crate::host::on_host;
 use crate::numbers::Map;
 use crate::place::Place;
 use crate::step::{Kernel, Ref, V};
 
-/// True for operations that a group may hold.
-pub fn is_elementwise(op: &Op) -> bool {
-    matches!(op, Op::Prim(Prim::Unary(_) | Prim::Binary(_) | Prim::Compare(_) | Prim::Select | Prim::Cast(_)))
+/// True for nodes that a group may hold.
+pub fn is_elementwise(graph: &Graph, n: usize) -> bool {
+    let node = &graph.nodes[n];
+    let chained = matches!(
+        node.op,
+        Op::Prim(Prim::Unary(_) | Prim::Binary(_) | Prim::Compare(_) | Prim::Select | Prim::Cast(_))
+    );
+    chained && !on_host(graph, node)
 }
 
-/// Operations that are no work of their own: their users read through them.
-pub fn is_access(op: &Op) -> bool {
-    matches!(op, Op::Prim(Prim::Fill(..) | Prim::Broadcast(_)))
+/// True for nodes that are no work of their own: their users read through them.
+pub fn is_access(graph: &Graph, n: usize) -> bool {
+    let node = &graph.nodes[n];
+    matches!(node.op, Op::Prim(Prim::Fill(..) | Prim::Broadcast(_))) && !on_host(graph, node)
 }
 
 /// A group to be turned into a program.
@@ -105,13 +112,13 @@ impl Group<'_> {
             let node = &graph.nodes[n];
             let arg = |id: &brisk_graph::Id| {
                 let i = id.index();
-                if inside.contains(&i) && !is_access(&graph.nodes[i].op) {
+                if inside.contains(&i) && !is_access(graph, i) {
                     Arg::Node(i)
                 } else {
                     access(i, &mut source_of)
                 }
             };
-            let list = if is_access(&node.op) {
+            let list = if is_access(graph, n) {
                 vec![access(n, &mut source_of)]
             } else {
                 node.inputs.iter().map(arg).collect()
@@ -356,6 +363,9 @@ impl Code {
                     Unary::Floor => ew::Unary::Floor,
                     Unary::Sin => ew::Unary::Sin,
                     Unary::Cos => ew::Unary::Cos,
+                    Unary::RoundBits { .. } => {
+                        return Err(format!("{} is no operation of a chain", prim.name()));
+                    }
                 };
                 self.unary(op, args[0])
             }
@@ -368,6 +378,9 @@ impl Code {
                     Binary::Max => ew::Binary::Max,
                     Binary::Min => ew::Binary::Min,
                     Binary::Pow => ew::Binary::Pow,
+                    Binary::And | Binary::Or | Binary::Xor | Binary::Shl | Binary::Shr => {
+                        return Err(format!("{} is no operation of a chain", prim.name()));
+                    }
                 };
                 let result = self.binary(kernel, args[0], args[1]);
                 match op {

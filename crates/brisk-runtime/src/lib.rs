@@ -8,6 +8,7 @@
 mod cpu;
 mod device;
 mod elementwise;
+mod host;
 mod lower;
 mod machine;
 mod matrices;

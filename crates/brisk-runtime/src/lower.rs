@@ -15,6 +15,7 @@ use brisk_kernels::pool::Pool2d;
 
 use crate::device::Error;
 use crate::elementwise::{Group, Programs, is_access, is_elementwise};
+use crate::host::on_host;
 use crate::matrices::{Form, Kept};
 use crate::numbers::{Map, Set};
 use crate::place::{Place, Places};
@@ -277,7 +278,7 @@ impl<'a> Lowering<'a> {
             let node = &self.graph.nodes[n];
             let norm = matches!(&node.op, Op::Named(def, _) if def.name == LAYER_NORM.name);
             let cheap = norm
-                || is_elementwise(&node.op)
+                || is_elementwise(graph, n)
                 || matches!(self.prim(n), Some(Prim::Broadcast(_) | Prim::Reshape(_) | Prim::Random(..)));
             let mut from = BTreeSet::new();
             let mut cost = match self.prim(n) {

@@ -9,6 +9,8 @@ use brisk_graph::op::Cut;
 use brisk_graph::prim::{Prim, Reduce};
 use brisk_graph::{Graph, Node, Op, Role};
 
+use crate::host::on_host;
+
 /// How a value relates to the samples of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -120,7 +122,7 @@ fn place(graph: &Graph, node: &Node, batch: usize, known: &Places) -> Place {
     if let Prim::Random(_, shape) = prim {
         return cut(rows(shape) && shape.rank() > 1);
     }
-    if !any {
+    if !any || on_host(graph, node) {
         return Place::Whole;
     }
     match prim {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use brisk_graph::op::{Attrs, OpDef};
-use brisk_graph::prim::Reduce;
+use brisk_graph::prim::{Prim, Reduce};
 use brisk_graph::{DType, Id, Shape};
 use brisk_kernels::conv::{Conv2d, Winograd, WinogradGrad};
 use brisk_kernels::elementwise::Program;
@@ -206,6 +206,13 @@ pub enum Kernel {
     ScatterAdd(usize),
     /// Operand: the key.
     Random(u32),
+    /// Plain evaluation of what has no kernel.
+    Host {
+        /// The operation.
+        prim: Prim,
+        /// The operands' shapes.
+        shapes: Vec<Shape>,
+    },
     /// A named operation's own kernel.
     Named {
         /// The operation.
@@ -276,6 +283,7 @@ impl Kernel {
             Kernel::Take(_) => "take".into(),
             Kernel::ScatterAdd(_) => "scatter_add".into(),
             Kernel::Random(_) => "random".into(),
+            Kernel::Host { prim, .. } => format!("{} on the host", prim.name()),
             Kernel::Named { def, .. } | Kernel::Parted { def, .. } => def.name.into(),
         }
     }

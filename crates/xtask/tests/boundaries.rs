@@ -9,9 +9,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("brisk-kernels", &[]),
     ("brisk-graph", &["brisk-kernels"]),
     ("brisk-runtime", &["brisk-graph", "brisk-kernels"]),
+    ("brisk-onnx", &["brisk-graph", "brisk-runtime"]),
     ("brisk-nn", &["brisk-graph", "brisk-kernels", "brisk-runtime"]),
     ("brisk-data", &["brisk-graph"]),
-    ("brisk-format", &["brisk-graph", "brisk-nn", "brisk-runtime"]),
+    ("brisk-format", &["brisk-graph", "brisk-nn", "brisk-onnx", "brisk-runtime"]),
     ("brisk-registry", &["brisk-format"]),
     ("brisk-eval", &["brisk-data", "brisk-format", "brisk-graph", "brisk-nn", "brisk-runtime"]),
     (

@@ -201,7 +201,7 @@ impl Lowering<'_> {
                         for j in [i, through] {
                             // A stretched value is read through; what it stretches must be somewhere.
                             let stretched = j == through && j != i;
-                            if stretched || !inside.contains(&j) && !is_access(&self.graph.nodes[j].op) {
+                            if stretched || !inside.contains(&j) && !is_access(self.graph, j) {
                                 let v = self.read(list, j);
                                 outside.insert(j, (v, self.places.place[j]));
                             }
@@ -377,8 +377,9 @@ impl Lowering<'_> {
             Op::Prim(prim) => prim,
         };
         let kernel = match prim {
-            Prim::Reduce(..) | Prim::ArgMax(_) if self.graph.nodes[inputs[0]].dtype != DType::F32 => {
-                return Err(self.fault(n, "takes f32; cast first".into()));
+            _ if on_host(self.graph, node) => {
+                let shapes = (0..inputs.len()).map(|i| of(i).clone()).collect();
+                Kernel::Host { prim: prim.clone(), shapes }
             }
             Prim::MatMul { ta, tb } => {
                 let rank = shape.rank();

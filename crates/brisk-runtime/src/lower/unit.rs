@@ -8,10 +8,10 @@ impl Lowering<'_> {
     /// The iteration space of a node that an elementwise group may hold.
     fn space(&self, list: &List, n: usize) -> Option<Vec<usize>> {
         let node = &self.graph.nodes[n];
-        if is_elementwise(&node.op) {
+        if is_elementwise(self.graph, n) {
             return Some(node.shape.to_vec());
         }
-        if is_access(&node.op) {
+        if is_access(self.graph, n) {
             // Its users read through it, unless one of them is no elementwise operation.
             return Some(node.shape.to_vec());
         }
@@ -45,16 +45,14 @@ impl Lowering<'_> {
             && !list.unit_of.get(&user).is_some_and(|&u| matches!(list.units[u], Unit::Elementwise { .. }))
         {
             // A pattern knows its biases and zeros.
-            return is_access(&self.graph.nodes[n].op)
-                && !matches!(self.prim(user), Some(Prim::MaxPoolGrad(..)));
+            return is_access(self.graph, n) && !matches!(self.prim(user), Some(Prim::MaxPoolGrad(..)));
         }
-        let op = &self.graph.nodes[user].op;
         let sum = matches!(self.prim(user), Some(Prim::Reduce(Reduce::Sum, _))) && {
             let by_tile = self.places.place[user] != Place::Whole;
             let probe = List { by_tile, ..List::empty() };
             self.space(&probe, user).is_some()
         };
-        is_elementwise(op)
+        is_elementwise(self.graph, user)
             || sum
             || matches!((self.prim(user), self.prim(n)), (Some(Prim::Broadcast(_)), Some(Prim::Fill(..))))
     }
@@ -65,8 +63,7 @@ impl Lowering<'_> {
             if list.taken.contains(&n) || matches!(self.prim(n), Some(Prim::Reshape(_))) {
                 continue;
             }
-            let op = &self.graph.nodes[n].op;
-            if is_access(op) && !self.needs_memory(list, n) {
+            if is_access(self.graph, n) && !self.needs_memory(list, n) {
                 continue;
             }
             let unit = list.units.len();
@@ -80,14 +77,14 @@ impl Lowering<'_> {
                 continue;
             };
             list.units.push(Unit::Elementwise { nodes: vec![n], dims: dims.clone() });
-            if self.trace || is_access(op) {
+            if self.trace || is_access(self.graph, n) {
                 continue;
             }
             // Join the groups of what it reads, and groups that read the same.
             let mut candidates: Vec<usize> = Vec::new();
             for id in &self.graph.nodes[n].inputs {
                 let i = id.index();
-                if is_access(&self.graph.nodes[i].op) {
+                if is_access(self.graph, i) {
                     continue;
                 }
                 candidates.extend(list.unit_of.get(&i));
@@ -106,7 +103,7 @@ impl Lowering<'_> {
                     continue;
                 }
                 let fits = matches!(&list.units[c], Unit::Elementwise { nodes, dims: d } if *d == dims
-                    && !nodes.iter().any(|&m| is_access(&self.graph.nodes[m].op)) && nodes.len() < 200);
+                    && !nodes.iter().any(|&m| is_access(self.graph, m)) && nodes.len() < 200);
                 if fits && !self.path_between(list, c, own) && (alone || !self.path_between(list, own, c)) {
                     alone = false;
                     let Unit::Elementwise { nodes, .. } = std::mem::replace(&mut list.units[c], Unit::Merged)

@@ -388,3 +388,21 @@ fn convolutions_with_fewer_multiplications_and_back() {
         check(&b.finish(&[("y", op::relu(x.conv(k1, conv)))], &[]).unwrap());
     }
 }
+
+#[test]
+fn rare_element_types_are_evaluated_on_the_host() {
+    use brisk_graph::prim::Binary;
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [4, 6], DType::F32);
+    let ids = b.input("ids", Role::Batch, [4, 6], DType::I64);
+    let wide = b.input("wide", Role::Batch, [4, 6], DType::F64);
+    let table = b.input("table", Role::State, [9, 6], DType::F32);
+    let shifted = (ids * 2.0 + 1.0).binary(Binary::And, b.fill_as(7.0, [4, 6], DType::I64));
+    let taken = table.take(shifted.slice(1, 0, 2).cast(DType::I32));
+    let mixed = x * ids.cast(DType::F32) + taken.sum(&[1]);
+    let sums = wide.transpose(&[1, 0]).matmul(wide).exp().sum(&[1]) + x.sum(&[0]).cast(DType::F64);
+    let bytes = ids.less(shifted).pad(&[1, 0], &[0, 1], 1.0);
+    let largest = ids.reduce_max(&[1]);
+    let outputs = [("shifted", shifted), ("mixed", mixed), ("sums", sums), ("bytes", bytes), ("largest", largest)];
+    check(&b.finish(&outputs, &[]).unwrap());
+}

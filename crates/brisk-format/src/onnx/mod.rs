@@ -1,0 +1,10 @@
+//! ONNX files.
+
+mod proto;
+mod read;
+mod tensor;
+mod value;
+mod wire;
+
+pub use read::{OnnxFile, read_onnx};
+pub use value::read_onnx_value;

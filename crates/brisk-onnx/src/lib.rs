@@ -1,0 +1,25 @@
+//! ONNX's vocabulary: models as data, and what each operator is in Brisk's graph.
+//!
+//! A [`Model`] is what an ONNX file says. [`record`] turns it into a graph of Brisk's primitives and named operations, for the shapes
+//! of its inputs; a graph that was recorded is like any other, so it can be differentiated, trained and compiled. [`Session`] runs a
+//! model whose shapes depend on its data, piece by piece.
+
+mod call;
+mod constant;
+mod elem;
+mod error;
+mod item;
+mod model;
+mod ops;
+mod record;
+mod session;
+
+pub use call::Host;
+pub use constant::Constant;
+pub use elem::{Elem, Format};
+pub use error::{Error, Result, Unknown};
+pub use item::{Item, Var};
+pub use model::{Attribute, Dim, Function, Graph, Model, Node, Parameter, Port, Type};
+pub use ops::{Operator, operators};
+pub use record::{check, record};
+pub use session::{Output, Session};

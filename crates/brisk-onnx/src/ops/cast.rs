@@ -1,0 +1,139 @@
+//! Between element types.
+
+use brisk_graph::DType;
+
+use super::elementwise::wrap;
+use super::{Operator, many, one};
+use crate::call::Call;
+use crate::item::round;
+use crate::{Elem, Item, Var};
+
+pub(super) const OPS: &[Operator] = &[
+    many("Cast", |c| {
+        let to = c.elem("to", Elem::Float)?;
+        cast(c, to)
+    }),
+    many("CastLike", |c| {
+        let to = match c.item(1)? {
+            Item::Texts(..) => Elem::String,
+            _ => c.var(1)?.elem,
+        };
+        cast(c, to)
+    }),
+    one("BitCast", bit_cast),
+];
+
+fn cast<'g>(c: &mut Call<'_, 'g>, to: Elem) -> Result<Vec<Item<'g>>, String> {
+    let saturate = c.flag("saturate", true)?;
+    if let Item::Texts(shape, texts) = c.item(0)? {
+        let (shape, texts) = (shape.clone(), texts.clone());
+        if to == Elem::String {
+            return Ok(vec![Item::Texts(shape, texts)]);
+        }
+        let number = |t: &String| {
+            let t = t.trim();
+            t.parse::<f64>().map_err(|_| format!("the text {t:?} is no number"))
+        };
+        let values = texts.iter().map(number).collect::<Result<Vec<_>, _>>()?;
+        let tensor = brisk_graph::Tensor::from_f64s(to.dtype(), shape, &values).map_err(|e| e.to_string())?;
+        return Ok(vec![Var::new(to, c.b.constant(tensor)).into()]);
+    }
+    let x = c.var(0)?;
+    if to == Elem::String {
+        return super::text::from_numbers(c, &x).map(|t| vec![t]);
+    }
+    Ok(vec![convert(&x, to, saturate).into()])
+}
+
+/// The elements as another type. Of floats that are too large for an eight-bit float the largest one remains if `saturate` is set.
+pub fn convert<'g>(x: &Var<'g>, to: Elem, saturate: bool) -> Var<'g> {
+    let from = x.elem;
+    if from == to {
+        return x.clone();
+    }
+    if to == Elem::Bool {
+        return x.map(|v| v.equal(0.0).equal(0.0)).of(to);
+    }
+    if let Some(format) = to.format() {
+        // A double is rounded once.
+        let wide = x.carried(if from == Elem::Double { DType::F64 } else { DType::F32 });
+        let narrow = wide.map(|v| {
+            let infinite = v.abs().equal(f64::INFINITY);
+            let over = v.abs().greater(format.largest);
+            let rounded = round(v, format);
+            match (to, saturate) {
+                (Elem::Float16 | Elem::Bfloat16, _) => rounded,
+                (Elem::Float8E8M0, _) | (_, true) => {
+                    let end = v.builder().fill_as(format.largest, v.shape(), v.dtype());
+                    let clamped = v.sign() * end;
+                    let close = rounded.abs().less_equal(format.largest);
+                    let kept = close.select(rounded, clamped);
+                    let kept = over.select(clamped, kept);
+                    v.equal(v).select(kept, v)
+                }
+                (_, false) => infinite.select(round(v, format), rounded),
+            }
+        });
+        return narrow.carried(DType::F32).of(to);
+    }
+    if to.is_float() {
+        // Numbers without a sign are carried as if they had one.
+        if from == Elem::Uint64 {
+            return x
+                .map(|v| {
+                    let f = v.cast(to.dtype());
+                    v.less(0.0).select(f + 18_446_744_073_709_551_616.0, f)
+                })
+                .of(to);
+        }
+        return x.carried(to.dtype()).of(to);
+    }
+    let whole = x.carried(DType::I64).of(to);
+    match to.bits() {
+        // Four bits and fewer stay within their bounds when they come from floats.
+        Some((bits, _)) if bits < 8 && from.is_float() => match to.range() {
+            Some((low, high)) => whole.map(|v| v.max(low).min(high)),
+            None => whole,
+        },
+        _ => wrap(whole),
+    }
+}
+
+/// The same bits as another type of the same width.
+fn bit_cast<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
+    let to = c.elem("to", Elem::Float)?;
+    let x = c.var(0)?;
+    let (from, tensor) = (x.elem, c.look(x.settled())?);
+    let bits: Vec<u64> = match tensor.data() {
+        brisk_graph::Data::I64(v) => v.iter().map(|&v| v as u64).collect(),
+        brisk_graph::Data::U8(v) => v.iter().map(|&v| v.into()).collect(),
+        brisk_graph::Data::I32(v) => v.iter().map(|&v| v as u64).collect(),
+        brisk_graph::Data::F64(v) => v.iter().map(|v| v.to_bits()).collect(),
+        brisk_graph::Data::F32(v) => match from {
+            Elem::Float => v.iter().map(|v| v.to_bits().into()).collect(),
+            Elem::Float16 => v.iter().map(|&v| half::f16::from_f32(v).to_bits().into()).collect(),
+            Elem::Bfloat16 => v.iter().map(|&v| half::bf16::from_f32(v).to_bits().into()).collect(),
+            other => return Err(format!("the bits of {other} are not known")),
+        },
+    };
+    let width = |e: Elem| match e {
+        Elem::Double => Some(64),
+        Elem::Float => Some(32),
+        Elem::Float16 | Elem::Bfloat16 => Some(16),
+        Elem::Bool => Some(8),
+        e => e.bits().map(|b| b.0),
+    };
+    if width(from).is_none() || width(from) != width(to) {
+        return Err(format!("{from} and {to} have not the same width"));
+    }
+    let data: brisk_graph::Data = match to {
+        Elem::Double => bits.iter().map(|&b| f64::from_bits(b)).collect::<Vec<_>>().into(),
+        Elem::Float => bits.iter().map(|&b| f32::from_bits(b as u32)).collect::<Vec<_>>().into(),
+        Elem::Float16 => bits.iter().map(|&b| half::f16::from_bits(b as u16).to_f32()).collect::<Vec<_>>().into(),
+        Elem::Bfloat16 => bits.iter().map(|&b| half::bf16::from_bits(b as u16).to_f32()).collect::<Vec<_>>().into(),
+        Elem::Bool | Elem::Uint8 => bits.iter().map(|&b| b as u8).collect::<Vec<_>>().into(),
+        _ => bits.iter().map(|&b| b as i64).collect::<Vec<_>>().into(),
+    };
+    let tensor = brisk_graph::Tensor::new(tensor.shape().clone(), data).map_err(|e| e.to_string())?;
+    Ok(wrap(Var::new(to, c.b.constant(tensor))))
+}

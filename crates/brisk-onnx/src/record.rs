@@ -1,0 +1,301 @@
+//! From a model to a graph.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::call::{Call, Host};
+use crate::ops::{Run, operator};
+use crate::{Attribute, Error, Function, Graph, Item, Model, Node, Result, Type, Unknown, Var};
+
+/// How deep graphs and functions may stand in one another.
+const DEEPEST: usize = 24;
+/// How many nodes may be recorded in all, loops unrolled.
+const MOST_NODES: usize = 1 << 20;
+
+/// The names that a node can see.
+pub struct Scope<'s, 'g> {
+    model: &'s Model,
+    opsets: &'s BTreeMap<String, i64>,
+    values: HashMap<String, Item<'g>>,
+    /// The graph around, whose names are seen too.
+    parent: Option<&'s Scope<'s, 'g>>,
+    depth: usize,
+    /// How many nodes may still be recorded.
+    budget: &'s Cell<usize>,
+}
+
+impl<'g> Scope<'_, 'g> {
+    fn find(&self, name: &str) -> Option<&Item<'g>> {
+        self.values.get(name).or_else(|| self.parent.and_then(|p| p.find(name)))
+    }
+
+    fn opset(&self, domain: &str) -> i64 {
+        let own = if domain == "ai.onnx" { "" } else { domain };
+        self.opsets.get(own).copied().unwrap_or(1)
+    }
+}
+
+/// The name under which a node is told of.
+fn name_of(node: &Node) -> String {
+    match node.name.is_empty() {
+        false => node.name.clone(),
+        true => node.outputs.iter().find(|o| !o.is_empty()).cloned().unwrap_or_default(),
+    }
+}
+
+fn function<'m>(model: &'m Model, node: &Node) -> Option<&'m Function> {
+    model.functions.iter().find(|f| f.domain == node.domain && f.name == node.op)
+}
+
+/// Whether Brisk has every operator that a model uses; the error names all that it has not.
+///
+/// ```
+/// use brisk_onnx::{Error, Model, Node, check};
+/// let mut model = Model::default();
+/// model.graph.nodes.push(Node { op: "Frobnicate".into(), outputs: vec!["y".into()], ..Node::default() });
+/// assert!(check(&model).unwrap_err().to_string().contains("Frobnicate (nodes y)"));
+/// ```
+pub fn check(model: &Model) -> Result<()> {
+    let mut unknown: Vec<Unknown> = Vec::new();
+    let mut open: Vec<(&[Node], usize)> = vec![(&model.graph.nodes, 0)];
+    open.extend(model.functions.iter().map(|f| (&f.nodes[..], 0)));
+    while let Some((nodes, depth)) = open.pop() {
+        if depth > DEEPEST {
+            return Err(Error::Model(format!("its graphs stand in one another more than {DEEPEST} deep")));
+        }
+        for node in nodes {
+            if operator(&node.domain, &node.op).is_none() && function(model, node).is_none() {
+                let op = match node.domain.is_empty() {
+                    true => node.op.clone(),
+                    false => format!("{}.{}", node.domain, node.op),
+                };
+                match unknown.iter_mut().find(|u| u.op == op) {
+                    Some(known) => known.nodes.push(name_of(node)),
+                    None => unknown.push(Unknown { op, nodes: vec![name_of(node)] }),
+                }
+            }
+            for attribute in node.attributes.values() {
+                if let Attribute::Graph(graph) = attribute {
+                    open.push((&graph.nodes, depth + 1));
+                }
+            }
+        }
+    }
+    match unknown.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Operators(unknown)),
+    }
+}
+
+/// Records a model for inputs of certain shapes; gives its outputs, in order.
+///
+/// ```
+/// use brisk_graph::{Builder, DType, Role, Shape, Tensor, Value};
+/// use brisk_onnx::{Elem, Host, Item, Model, Parameter, Var, record};
+///
+/// struct Plain<'g>(&'g Builder);
+/// impl<'g> Host<'g> for Plain<'g> {
+///     fn builder(&self) -> &'g Builder { self.0 }
+///     fn parameter(&mut self, name: &str, p: &Parameter) -> Result<Value<'g>, String> {
+///         Ok(self.0.input(name, Role::State, &p.shape[..], DType::F32))
+///     }
+///     fn look(&mut self, _: Value<'g>) -> Result<Option<Tensor>, String> { Ok(None) }
+///     fn random(&mut self, _: &Shape) -> Result<Value<'g>, String> { Err("no random numbers here".into()) }
+/// }
+///
+/// let text = r#"{"opsets": {"": 13}, "graph": {"inputs": [{"name": "x", "type": "unknown"}],
+///     "outputs": [{"name": "y", "type": "unknown"}],
+///     "nodes": [{"op": "Relu", "inputs": ["x"], "outputs": ["y"]}]}}"#;
+/// let model: Model = serde_json::from_str(text)?;
+/// let b = Builder::new();
+/// let x = b.input("x", Role::Batch, [2, 3], DType::F32);
+/// let outputs = record(&model, &mut Plain(&b), vec![Some(Var::new(Elem::Float, x).into())])?;
+/// let Item::Tensor(y) = &outputs[0] else { panic!("a tensor") };
+/// assert_eq!(y.shape().dims(), [2, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn record<'g>(
+    model: &Model,
+    host: &mut dyn Host<'g>,
+    inputs: Vec<Option<Item<'g>>>,
+) -> Result<Vec<Item<'g>>> {
+    check(model)?;
+    let budget = Cell::new(MOST_NODES);
+    let (opsets, values) = (&model.opsets, HashMap::new());
+    let scope = Scope { model, opsets, values, parent: None, depth: 0, budget: &budget };
+    let mut recorder = Recorder { host };
+    let outputs = recorder.graph(&model.graph, scope, inputs)?;
+    recorder.host.builder().check()?;
+    Ok(outputs)
+}
+
+/// Records a graph among the attributes of a call.
+pub fn record_inner<'g>(
+    call: &mut Call<'_, 'g>,
+    graph: &Graph,
+    inputs: Vec<Option<Item<'g>>>,
+) -> Result<Vec<Item<'g>>, String> {
+    let parent = call.scope;
+    let scope = Scope {
+        model: parent.model,
+        opsets: parent.opsets,
+        values: HashMap::new(),
+        parent: Some(parent),
+        depth: parent.depth + 1,
+        budget: parent.budget,
+    };
+    if scope.depth > DEEPEST {
+        return Err(format!("graphs stand in one another more than {DEEPEST} deep"));
+    }
+    Recorder { host: call.host }.graph(graph, scope, inputs).map_err(|e| e.to_string())
+}
+
+struct Recorder<'h, 'g> {
+    host: &'h mut dyn Host<'g>,
+}
+
+impl<'g> Recorder<'_, 'g> {
+    fn graph(
+        &mut self,
+        graph: &Graph,
+        mut scope: Scope<'_, 'g>,
+        inputs: Vec<Option<Item<'g>>>,
+    ) -> Result<Vec<Item<'g>>> {
+        let b = self.host.builder();
+        let wrong = |message: String| Error::Model(format!("graph {:?}: {message}", graph.name));
+        if inputs.len() > graph.inputs.len() {
+            return Err(wrong(format!("it takes {} inputs, found {}", graph.inputs.len(), inputs.len())));
+        }
+        for (name, constant) in &graph.constants {
+            scope.values.insert(name.clone(), constant.item(b));
+        }
+        for (name, parameter) in &graph.parameters {
+            let value = self.host.parameter(name, parameter).map_err(wrong)?;
+            scope.values.insert(name.clone(), Var::new(parameter.elem, value).into());
+        }
+        for (port, item) in graph.inputs.iter().zip(inputs) {
+            if let Some(item) = item {
+                scope.values.insert(port.name.clone(), item);
+            }
+        }
+        self.nodes(&graph.nodes, &mut scope)?;
+        let output = |port: &crate::Port| {
+            let found = scope.find(&port.name).cloned();
+            found.ok_or_else(|| wrong(format!("nothing makes its output {:?}", port.name)))
+        };
+        graph.outputs.iter().map(output).collect()
+    }
+
+    fn nodes(&mut self, nodes: &[Node], scope: &mut Scope<'_, 'g>) -> Result<()> {
+        for node in nodes {
+            let outputs = self.node(node, scope).map_err(|message| {
+                let op = node.op.clone();
+                Error::Node { node: name_of(node), op, message }
+            })?;
+            for (name, item) in node.outputs.iter().zip(outputs) {
+                if !name.is_empty() {
+                    scope.values.insert(name.clone(), item);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Node, scope: &Scope<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
+        let Some(left) = scope.budget.get().checked_sub(1) else {
+            return Err(format!("with its loops unrolled the model has more than {MOST_NODES} operations"));
+        };
+        scope.budget.set(left);
+        let operand = |name: &String| match name.is_empty() {
+            true => Ok(None),
+            false => match scope.find(name) {
+                Some(item) => Ok(Some(item.clone())),
+                None => Err(format!("its operand {name:?} is made nowhere before it")),
+            },
+        };
+        let inputs = node.inputs.iter().map(operand).collect::<Result<Vec<_>, String>>()?;
+        if let Some(function) = function(scope.model, node) {
+            return self.function(function, node, scope, inputs);
+        }
+        let Some(op) = operator(&node.domain, &node.op) else { return Err("is no operator that Brisk has".into()) };
+        let b = self.host.builder();
+        let opset = scope.opset(&node.domain);
+        let mut call = Call { node, opset, inputs, host: self.host, b, scope };
+        let name = name_of(node);
+        let outputs = b.scope(&name, || match op.run {
+            Run::One(run) => run(&mut call).map(|var| vec![var.into()]),
+            Run::Many(run) => run(&mut call),
+        })?;
+        b.check().map_err(|e| e.to_string())?;
+        match outputs.len() < node.outputs.iter().rposition(|o| !o.is_empty()).map_or(0, |p| p + 1) {
+            true => Err(format!("it makes {} results, {} are named", outputs.len(), node.outputs.len())),
+            false => Ok(outputs),
+        }
+    }
+
+    fn function(
+        &mut self,
+        function: &Function,
+        node: &Node,
+        scope: &Scope<'_, 'g>,
+        inputs: Vec<Option<Item<'g>>>,
+    ) -> Result<Vec<Item<'g>>, String> {
+        if scope.depth >= DEEPEST {
+            return Err(format!("functions call one another more than {DEEPEST} deep"));
+        }
+        let opsets = if function.opsets.is_empty() { scope.opsets } else { &function.opsets };
+        let mut inner =
+            Scope { opsets, values: HashMap::new(), parent: None, depth: scope.depth + 1, ..*scope };
+        for (name, item) in function.inputs.iter().zip(inputs) {
+            if let Some(item) = item {
+                inner.values.insert(name.clone(), item);
+            }
+        }
+        let given = |name: &str| node.attributes.get(name).or_else(|| function.defaults.get(name));
+        let missing: HashSet<&str> = function.inputs.iter().map(String::as_str).collect();
+        for own in &function.nodes {
+            let mut own = own.clone();
+            bind(&mut own, &given);
+            // What a call leaves out is left out inside.
+            for input in &mut own.inputs {
+                if missing.contains(input.as_str()) && inner.find(input).is_none() {
+                    input.clear();
+                }
+            }
+            self.nodes(std::slice::from_ref(&own), &mut inner).map_err(|e| e.to_string())?;
+        }
+        let output = |name: &String| {
+            inner.find(name).cloned().ok_or_else(|| format!("nothing makes the output {name:?} of {}", node.op))
+        };
+        function.outputs.iter().map(output).collect()
+    }
+}
+
+/// Puts the attributes of a function's call in the places of those that refer to them.
+fn bind<'a>(node: &mut Node, given: &dyn Fn(&str) -> Option<&'a Attribute>) {
+    let attributes = std::mem::take(&mut node.attributes);
+    for (name, attribute) in attributes {
+        match attribute {
+            Attribute::Of(from) => {
+                if let Some(value) = given(&from) {
+                    node.attributes.insert(name, value.clone());
+                }
+            }
+            Attribute::Graph(mut graph) => {
+                graph.nodes.iter_mut().for_each(|n| bind(n, given));
+                node.attributes.insert(name, Attribute::Graph(graph));
+            }
+            other => {
+                node.attributes.insert(name, other);
+            }
+        }
+    }
+}
+
+/// The element type that a type names, if it is a tensor's.
+pub fn elem_of(ty: &Type) -> Option<crate::Elem> {
+    match ty {
+        Type::Tensor(elem, _) => Some(*elem),
+        _ => None,
+    }
+}
