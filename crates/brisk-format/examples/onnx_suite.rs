@@ -58,12 +58,7 @@ fn main() {
             }
         };
         let passed = matches!(verdict, Verdict::Passed);
-        for counts in [
-            Some(by_kind.entry(&case.kind).or_default()),
-        ]
-        .into_iter()
-        .flatten()
-        {
+        for counts in [Some(by_kind.entry(&case.kind).or_default())].into_iter().flatten() {
             counts[0] += usize::from(passed);
             counts[1] += 1;
         }
@@ -193,7 +188,11 @@ fn tensors(found: &Constant, expected: &Constant, rtol: f64, atol: f64) -> Resul
         (f, e) => return if f == e { Ok(()) } else { Err(format!("expected {e:?}, found {f:?}")) },
     };
     if let (Data::I64(f), Data::I64(e)) = (found.data(), expected.data()) {
-        return match f.iter().zip(e).position(|(f, e)| f != e && (*f as f64 - *e as f64).abs() > atol + rtol * (*e as f64).abs()) {
+        return match f
+            .iter()
+            .zip(e)
+            .position(|(f, e)| f != e && (*f as f64 - *e as f64).abs() > atol + rtol * (*e as f64).abs())
+        {
             Some(i) => Err(format!("element {i}: expected {}, found {}", e[i], f[i])),
             None => Ok(()),
         };

@@ -163,7 +163,8 @@ impl<'g> Call<'_, 'g> {
     /// The element type that an attribute names by its number.
     pub fn elem(&self, name: &str, default: Elem) -> Result<Elem, String> {
         let code = self.int(name, default as i64)?;
-        Elem::of_code(code).ok_or_else(|| format!("attribute {name}: {code} is no element type that Brisk has"))
+        Elem::of_code(code)
+            .ok_or_else(|| format!("attribute {name}: {code} is no element type that Brisk has"))
     }
 
     /// The elements of a value that must be seen to know what to do.

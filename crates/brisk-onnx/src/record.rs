@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use brisk_graph::DType;
+
 use crate::call::{Call, Host};
+use crate::item::round;
 use crate::ops::{Run, operator};
-use crate::{Attribute, Error, Function, Graph, Item, Model, Node, Result, Type, Unknown, Var};
+use crate::{Attribute, Elem, Error, Function, Graph, Item, Model, Node, Result, Unknown, Var};
 
 /// How deep graphs and functions may stand in one another.
 const DEEPEST: usize = 24;
@@ -217,7 +220,9 @@ impl<'g> Recorder<'_, 'g> {
         if let Some(function) = function(scope.model, node) {
             return self.function(function, node, scope, inputs);
         }
-        let Some(op) = operator(&node.domain, &node.op) else { return Err("is no operator that Brisk has".into()) };
+        let Some(op) = operator(&node.domain, &node.op) else {
+            return Err("is no operator that Brisk has".into());
+        };
         let b = self.host.builder();
         let opset = scope.opset(&node.domain);
         let mut call = Call { node, opset, inputs, host: self.host, b, scope };
@@ -227,6 +232,7 @@ impl<'g> Recorder<'_, 'g> {
             Run::Many(run) => run(&mut call),
         })?;
         b.check().map_err(|e| e.to_string())?;
+        let outputs: Vec<Item<'g>> = outputs.into_iter().map(narrowed).collect();
         match outputs.len() < node.outputs.iter().rposition(|o| !o.is_empty()).map_or(0, |p| p + 1) {
             true => Err(format!("it makes {} results, {} are named", outputs.len(), node.outputs.len())),
             false => Ok(outputs),
@@ -265,9 +271,23 @@ impl<'g> Recorder<'_, 'g> {
             self.nodes(std::slice::from_ref(&own), &mut inner).map_err(|e| e.to_string())?;
         }
         let output = |name: &String| {
-            inner.find(name).cloned().ok_or_else(|| format!("nothing makes the output {name:?} of {}", node.op))
+            inner
+                .find(name)
+                .cloned()
+                .ok_or_else(|| format!("nothing makes the output {name:?} of {}", node.op))
         };
         function.outputs.iter().map(output).collect()
+    }
+}
+
+/// Eight binary digits are so few that each step shows: a bfloat16 is rounded after each operator. Half floats are only rounded where they
+/// leave the model, so that they are as fast as floats.
+fn narrowed(item: Item<'_>) -> Item<'_> {
+    match (item, Elem::Bfloat16.format()) {
+        (Item::Tensor(var), Some(format)) if var.elem == Elem::Bfloat16 => {
+            Item::Tensor(var.map(|v| round(v.cast(DType::F32), format)))
+        }
+        (item, _) => item,
     }
 }
 
@@ -289,13 +309,5 @@ fn bind<'a>(node: &mut Node, given: &dyn Fn(&str) -> Option<&'a Attribute>) {
                 node.attributes.insert(name, other);
             }
         }
-    }
-}
-
-/// The element type that a type names, if it is a tensor's.
-pub fn elem_of(ty: &Type) -> Option<crate::Elem> {
-    match ty {
-        Type::Tensor(elem, _) => Some(*elem),
-        _ => None,
     }
 }

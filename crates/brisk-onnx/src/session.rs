@@ -84,8 +84,7 @@ impl<D: Deref<Target: Device + Sized>, M: Deref<Target = Model>> Session<D, M> {
         let mut tensors = Vec::new();
         inputs.iter().flatten().for_each(|i| flatten(i, &mut tensors));
         let names: Vec<String> = (0..tensors.len()).map(|i| format!("input {i}")).collect();
-        let given: Vec<(&str, &Tensor)> =
-            names.iter().zip(&tensors).map(|(n, t)| (n.as_str(), *t)).collect();
+        let given: Vec<(&str, &Tensor)> = names.iter().zip(&tensors).map(|(n, t)| (n.as_str(), *t)).collect();
         if let Some((_, compiled)) = self.known.iter_mut().find(|k| k.0 == key) {
             return compiled.run(&given, &mut self.state);
         }

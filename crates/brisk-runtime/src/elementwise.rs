@@ -24,7 +24,13 @@ pub fn is_elementwise(graph: &Graph, n: usize) -> bool {
 /// True for nodes that are no work of their own: their users read through them.
 pub fn is_access(graph: &Graph, n: usize) -> bool {
     let node = &graph.nodes[n];
-    matches!(node.op, Op::Prim(Prim::Fill(..) | Prim::Broadcast(_))) && !on_host(graph, node)
+    let walks = match &node.op {
+        Op::Prim(Prim::Fill(..)) => true,
+        // With more axes than a chain can walk through, what is stretched is written out.
+        Op::Prim(Prim::Broadcast(shape)) => shape.iter().filter(|d| **d > 1).count() <= ew::MAX_DIMS,
+        _ => false,
+    };
+    walks && !on_host(graph, node)
 }
 
 /// A group to be turned into a program.
@@ -99,7 +105,7 @@ impl Group<'_> {
         let access =
             |node: usize, source_of: &mut dyn FnMut(usize, bool) -> usize| match &graph.nodes[node].op {
                 Op::Prim(Prim::Fill(value, ..)) => Arg::Const(value.0),
-                Op::Prim(Prim::Broadcast(_)) => {
+                Op::Prim(Prim::Broadcast(_)) if is_access(graph, node) => {
                     let from = graph.nodes[node].inputs[0].index();
                     match &graph.nodes[from].op {
                         Op::Prim(Prim::Fill(value, ..)) => Arg::Const(value.0),

@@ -404,7 +404,15 @@ impl<'a> Lowering<'a> {
         let mut packs = Vec::new();
         let mut steps = Vec::new();
         for u in order {
-            self.unit_steps(&mut list, u, &mut packs, &mut steps)?;
+            let (mut own_packs, mut own) = (Vec::new(), Vec::new());
+            self.unit_steps(&mut list, u, &mut own_packs, &mut own)?;
+            // What a whole step needs packed may have been made just before it.
+            if by_tile {
+                packs.extend(own_packs)
+            } else {
+                steps.extend(own_packs)
+            }
+            steps.extend(own);
         }
         // Kernels are packed, and channel-major gradients unpacked, outside the tiles.
         if !packs.is_empty() {

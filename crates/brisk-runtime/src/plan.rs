@@ -208,7 +208,7 @@ impl Planner {
                 step.inputs.iter().filter_map(|r| wave_of.get(&r.val)).map(|w| w + 1).max().unwrap_or(0);
             let wave = wave.max(start);
             wave_of.extend(step.outputs.iter().map(|o| (o.val, wave)));
-            let scratch = step.kernel.scratch(self.batch);
+            let scratch = step.kernel.scratch(self.images(&step));
             step.scratch = (0, scratch);
             self.arena = self.arena.max(scratch * 4);
             self.steps.push(step);
@@ -228,6 +228,20 @@ impl Planner {
     }
 
     /// Into how many tasks a whole step is cut. Depends on its size alone.
+    /// How many images a step works on in all: a sample may hold several.
+    fn images(&self, step: &Step) -> usize {
+        let elements = |r: Option<&Ref>| r.map_or(0, |r| self.vals[r.val].elements);
+        let of = |elements: usize, each: usize| elements.checked_div(each).unwrap_or(0);
+        match &step.kernel {
+            Kernel::Conv { conv, .. } => of(elements(step.outputs.first()), conv.out_len()),
+            Kernel::Winograd { conv, .. } => of(elements(step.outputs.first()), conv.conv().out_len()),
+            Kernel::ConvGradInput(conv) => of(elements(step.inputs.first()), conv.out_len()),
+            Kernel::ConvGradKernel(conv) => of(elements(step.inputs.get(1)), conv.out_len()),
+            Kernel::WinogradGrad(conv) => of(elements(step.inputs.get(1)), conv.conv().out_len()),
+            _ => self.batch,
+        }
+    }
+
     fn parts(&self, step: &Step) -> usize {
         match &step.kernel {
             Kernel::Elementwise { dims, sums: false, .. } => {
@@ -364,7 +378,7 @@ impl Planner {
         }
         let mut tasks = Vec::new();
         for mut step in large {
-            let scratch = step.kernel.scratch(batch);
+            let scratch = step.kernel.scratch(self.images(&step));
             step.scratch = (0, scratch);
             self.arena = self.arena.max(scratch * 4);
             let parts = match &step.kernel {
@@ -399,7 +413,8 @@ impl Planner {
             });
         }
         for (at, &s) in own.iter().enumerate() {
-            let floats = self.steps[s].kernel.scratch(tile);
+            let step = &self.steps[s];
+            let floats = step.kernel.scratch(self.images(step) / self.batch * tile);
             if floats > 0 {
                 items.push(Item { what: Slot::Scratch(s, floats), bytes: floats * 4, from: at, to: at });
             }

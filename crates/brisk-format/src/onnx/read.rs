@@ -9,7 +9,9 @@ use brisk_onnx::{Attribute, Constant, Dim, Elem, Function, Graph, Model, Node, P
 use brisk_runtime::State;
 use indexmap::IndexMap;
 
-use super::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto};
+use super::proto::{
+    AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto,
+};
 use super::tensor::{Raw, constant, dense, kind, raw_bytes};
 use super::wire::{Fault, Stretch, read_stretch, skeleton};
 use crate::hashed::open_file;
@@ -49,7 +51,13 @@ pub fn read_onnx(path: &Path) -> Result<OnnxFile> {
     let mut model = Model {
         opsets: skeleton.model.opset_import.iter().map(|o| (domain(&o.domain), o.version)).collect(),
         graph: self::graph(&graph, 0).map_err(content)?,
-        functions: skeleton.model.functions.iter().map(function).collect::<Result<_, _>>().map_err(content)?,
+        functions: skeleton
+            .model
+            .functions
+            .iter()
+            .map(function)
+            .collect::<Result<_, _>>()
+            .map_err(content)?,
         metadata: skeleton.model.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect(),
     };
     let mut parameters = State::new();
@@ -155,7 +163,8 @@ fn external(path: &Path, proto: &TensorProto) -> Result<Constant> {
     let location = entry("location").ok_or_else(|| content("its file is not named".into()))?;
     let beside = inside(path, location).map_err(content)?;
     let (elem, shape) = kind(proto).map_err(|m| Error::content(path, m))?;
-    let expected = raw_bytes(elem, shape.elements()).ok_or_else(|| content("texts in another file".into()))? as u64;
+    let expected =
+        raw_bytes(elem, shape.elements()).ok_or_else(|| content("texts in another file".into()))? as u64;
     let number = |key: &str, default: u64| match entry(key) {
         None => Ok(default),
         Some(text) => text.parse().map_err(|_| content(format!("its {key} is {text:?}"))),
@@ -260,7 +269,10 @@ fn attribute(proto: &AttributeProto, depth: usize) -> Result<Attribute, String> 
         2 => Attribute::Int(proto.i),
         3 => Attribute::String(text(&proto.s)),
         4 => Attribute::Tensor(constant(proto.t.as_ref().ok_or("a tensor that is not there")?)?),
-        5 => Attribute::Graph(Box::new(graph(proto.g.as_ref().ok_or("a graph that is not there")?, depth + 1)?)),
+        5 => Attribute::Graph(Box::new(graph(
+            proto.g.as_ref().ok_or("a graph that is not there")?,
+            depth + 1,
+        )?)),
         6 => Attribute::Floats(proto.floats.clone()),
         7 => Attribute::Ints(proto.ints.clone()),
         8 => Attribute::Strings(proto.strings.iter().map(|s| text(s)).collect()),
@@ -282,7 +294,11 @@ fn ty(proto: Option<&TypeProto>, depth: usize) -> Result<Type, String> {
     if let Some(tensor) = &proto.tensor_type {
         let code = tensor.elem_type;
         let Some(elem) = Elem::of_code(code.into()) else {
-            return if code == 0 { Ok(Type::Unknown) } else { Err(format!("elements of type {code} are not known to Brisk")) };
+            return if code == 0 {
+                Ok(Type::Unknown)
+            } else {
+                Err(format!("elements of type {code} are not known to Brisk"))
+            };
         };
         let dim = |d: &super::proto::DimensionProto| match (d.dim_value, &d.dim_param) {
             (Some(n), _) => usize::try_from(n).map_or(Dim::Unknown, Dim::Size),
@@ -300,4 +316,3 @@ fn ty(proto: Option<&TypeProto>, depth: usize) -> Result<Type, String> {
     }
     Ok(Type::Unknown)
 }
-

@@ -179,7 +179,10 @@ pub fn constant(proto: &TensorProto) -> Result<Constant, String> {
     if let Some(bytes) = &proto.raw_data {
         let expected = raw_bytes(elem, elements).unwrap_or(0);
         if bytes.len() != expected {
-            return Err(format!("tensor {name:?}: {elem} {shape} takes {expected} bytes, found {}", bytes.len()));
+            return Err(format!(
+                "tensor {name:?}: {elem} {shape} takes {expected} bytes, found {}",
+                bytes.len()
+            ));
         }
         let mut raw = Raw::new(elem, elements);
         raw.take(bytes);
@@ -197,12 +200,12 @@ pub fn constant(proto: &TensorProto) -> Result<Constant, String> {
         Elem::Uint32 | Elem::Uint64 => {
             numbers(proto.uint64_data.iter().map(|&v| v as i64).collect::<Vec<_>>().into())
         }
-        Elem::Float16 => numbers(
-            ints.iter().map(|&v| f16::from_bits(v as u16).to_f32()).collect::<Vec<_>>().into(),
-        ),
-        Elem::Bfloat16 => numbers(
-            ints.iter().map(|&v| bf16::from_bits(v as u16).to_f32()).collect::<Vec<_>>().into(),
-        ),
+        Elem::Float16 => {
+            numbers(ints.iter().map(|&v| f16::from_bits(v as u16).to_f32()).collect::<Vec<_>>().into())
+        }
+        Elem::Bfloat16 => {
+            numbers(ints.iter().map(|&v| bf16::from_bits(v as u16).to_f32()).collect::<Vec<_>>().into())
+        }
         Elem::Bool => numbers(ints.iter().map(|&v| u8::from(v != 0)).collect::<Vec<_>>().into()),
         Elem::Uint8 => numbers(ints.iter().map(|&v| v as u8).collect::<Vec<_>>().into()),
         // Narrow types lie in the low bytes as they would raw.
@@ -223,13 +226,16 @@ pub fn constant(proto: &TensorProto) -> Result<Constant, String> {
 pub fn dense(proto: &SparseTensorProto) -> Result<Constant, String> {
     let values = proto.values.as_ref().ok_or("a sparse tensor without values")?;
     let indices = proto.indices.as_ref().ok_or("a sparse tensor without indices")?;
-    let whole = TensorProto { dims: proto.dims.clone(), data_type: values.data_type, ..TensorProto::default() };
+    let whole =
+        TensorProto { dims: proto.dims.clone(), data_type: values.data_type, ..TensorProto::default() };
     let (elem, shape) = kind(&whole)?;
     const MOST_SPARSE: usize = 1 << 28;
     if shape.elements() > MOST_SPARSE {
         return Err(format!("a sparse tensor of {shape} is too large"));
     }
-    let (Constant::Numbers(_, values), Constant::Numbers(_, indices)) = (constant(values)?, constant(indices)?) else {
+    let (Constant::Numbers(_, values), Constant::Numbers(_, indices)) =
+        (constant(values)?, constant(indices)?)
+    else {
         return Err("a sparse tensor of texts".into());
     };
     let n = values.elements();
@@ -238,7 +244,9 @@ pub fn dense(proto: &SparseTensorProto) -> Result<Constant, String> {
         _ => {
             let strides = shape.strides();
             let all = indices.to_f64s();
-            all.chunks(shape.rank().max(1)).map(|row| row.iter().zip(&strides).map(|(i, s)| *i as usize * s).sum()).collect()
+            all.chunks(shape.rank().max(1))
+                .map(|row| row.iter().zip(&strides).map(|(i, s)| *i as usize * s).sum())
+                .collect()
         }
     };
     if places.len() != n || places.iter().any(|&p| p >= shape.elements()) {
@@ -246,5 +254,7 @@ pub fn dense(proto: &SparseTensorProto) -> Result<Constant, String> {
     }
     let mut dense = vec![0.0; shape.elements()];
     places.iter().zip(values.to_f64s()).for_each(|(&p, v)| dense[p] = v);
-    Tensor::from_f64s(elem.dtype(), shape, &dense).map(|t| Constant::Numbers(elem, t)).map_err(|e| e.to_string())
+    Tensor::from_f64s(elem.dtype(), shape, &dense)
+        .map(|t| Constant::Numbers(elem, t))
+        .map_err(|e| e.to_string())
 }

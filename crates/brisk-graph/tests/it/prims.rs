@@ -88,7 +88,8 @@ fn gradients_of_every_primitive() {
     convolutions(&mut cases);
     pools(&mut cases);
     let all = [PRIMS, UNARIES, BINARIES, COMPARES, REDUCES].concat();
-    let missing: Vec<_> = all.iter().filter(|name| !cases.seen.contains(*name) && !BITS.contains(name)).collect();
+    let missing: Vec<_> =
+        all.iter().filter(|name| !cases.seen.contains(*name) && !BITS.contains(name)).collect();
     assert!(missing.is_empty(), "no gradient check for {missing:?}");
 }
 

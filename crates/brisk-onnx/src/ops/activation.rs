@@ -77,10 +77,7 @@ pub fn hard_sigmoid<'g>(x: Value<'g>, alpha: f64, beta: f64) -> Value<'g> {
 }
 
 /// A function of rows along an axis; before version 13, along all axes from that one on.
-fn softmax<'g>(
-    c: &mut Call<'_, 'g>,
-    f: impl FnOnce(Value<'g>) -> Value<'g>,
-) -> Result<Var<'g>, String> {
+fn softmax<'g>(c: &mut Call<'_, 'g>, f: impl FnOnce(Value<'g>) -> Value<'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
     if !x.elem.is_float() {
         return Err(format!("expected floats, found {}", x.elem));
@@ -133,6 +130,16 @@ fn hardmax<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 fn prelu<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (x, slope) = (c.var(0)?, c.var(1)?);
     let dtype = x.arithmetic();
+    // Before version 7 there is a number for each channel.
+    let channels = x.shape().get(1).copied();
+    let slope = match c.opset < 7 && slope.rank() == 1 && Some(slope.shape().elements()) == channels {
+        true => {
+            let mut dims = vec![1; x.rank() - 1];
+            dims[0] = slope.shape().elements();
+            Var::new(slope.elem, slope.value().reshape(dims))
+        }
+        false => slope,
+    };
     let (values, order) = aligned(&[x.clone(), slope]);
     let (v, slope) = (values[0].cast(dtype), values[1].cast(dtype));
     let zero = v.builder().fill_as(0.0, v.shape(), dtype);

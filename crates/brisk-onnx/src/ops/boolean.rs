@@ -57,7 +57,9 @@ fn equal<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
             let strides = own.strides();
             let all = shape.strides();
             let added = shape.rank() - own.rank();
-            (0..own.rank()).map(|d| if own[d] == 1 { 0 } else { i / all[d + added] % own[d] * strides[d] }).sum::<usize>()
+            (0..own.rank())
+                .map(|d| if own[d] == 1 { 0 } else { i / all[d + added] % own[d] * strides[d] })
+                .sum::<usize>()
         };
         let same = |i: usize| u8::from(x.get(place(i, a)) == y.get(place(i, b)));
         let values: Vec<u8> = (0..shape.elements()).map(same).collect();
@@ -107,16 +109,26 @@ fn shift<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         other => return Err(format!("attribute direction: expected LEFT or RIGHT, found {other:?}")),
     };
     let (a, b) = (c.var(0)?, c.var(1)?);
+    let Some((bits, signed)) = a.elem.bits() else {
+        return Err(format!("expected whole numbers, found {}", a.elem));
+    };
     let (values, order) = aligned(&[a.clone(), b]);
     let (x, by) = (values[0].cast(DType::I64), values[1].cast(DType::I64));
-    let moved = match left {
-        true => x.binary(Binary::Shl, by),
-        // The sign of a 64-bit number must not come after it.
-        false => {
-            let moved = x.binary(Binary::Shr, by);
-            let one = c.b.fill_as(1.0, moved.shape(), DType::I64);
-            let kept = one.binary(Binary::Shl, 64.0 - by) - 1.0;
-            by.greater(0.0).select(moved.binary(Binary::And, kept), x)
+    let shape = x.shape().broadcast(&by.shape()).ok_or("the shapes do not fit")?;
+    let (x, by) = (x.broadcast_to(&shape), by.broadcast_to(&shape));
+    // So far that nothing but the sign is left.
+    let far = by.less(0.0).max(by.less(f64::from(bits)).equal(0.0));
+    let zero = c.b.fill_as(0.0, &shape, DType::I64);
+    let inside = far.select(zero, by);
+    let moved = match (left, signed) {
+        (true, _) => far.select(zero, x.binary(Binary::Shl, inside)),
+        (false, true) => x.binary(Binary::Shr, far.select(zero + 63.0, inside)),
+        (false, false) => {
+            // Carried with a sign, which must not come after the number.
+            let one = c.b.fill_as(1.0, &shape, DType::I64);
+            let kept = one.binary(Binary::Shl, 64.0 - inside) - 1.0;
+            let moved = x.binary(Binary::Shr, inside).binary(Binary::And, kept);
+            far.select(zero, inside.greater(0.0).select(moved, x))
         }
     };
     Ok(wrap(ordered(a.elem, moved, order)))

@@ -42,6 +42,9 @@ fn cast<'g>(c: &mut Call<'_, 'g>, to: Elem) -> Result<Vec<Item<'g>>, String> {
     if to == Elem::String {
         return super::text::from_numbers(c, &x).map(|t| vec![t]);
     }
+    if to == Elem::Float8E8M0 && x.elem != to {
+        return Ok(vec![to_powers(c, &x, saturate)?.into()]);
+    }
     Ok(vec![convert(&x, to, saturate).into()])
 }
 
@@ -58,21 +61,19 @@ pub fn convert<'g>(x: &Var<'g>, to: Elem, saturate: bool) -> Var<'g> {
         // A double is rounded once.
         let wide = x.carried(if from == Elem::Double { DType::F64 } else { DType::F32 });
         let narrow = wide.map(|v| {
-            let infinite = v.abs().equal(f64::INFINITY);
-            let over = v.abs().greater(format.largest);
+            let number = |n: f64| v.builder().fill_as(n, v.shape(), v.dtype());
             let rounded = round(v, format);
-            match (to, saturate) {
+            let clamped = v.sign() * number(format.largest);
+            let kept = match (to, saturate) {
                 (Elem::Float16 | Elem::Bfloat16, _) => rounded,
-                (Elem::Float8E8M0, _) | (_, true) => {
-                    let end = v.builder().fill_as(format.largest, v.shape(), v.dtype());
-                    let clamped = v.sign() * end;
-                    let close = rounded.abs().less_equal(format.largest);
-                    let kept = close.select(rounded, clamped);
-                    let kept = over.select(clamped, kept);
-                    v.equal(v).select(kept, v)
+                (_, true) | (Elem::Float4E2M1, _) => {
+                    rounded.abs().less_equal(format.largest).select(rounded, clamped)
                 }
-                (_, false) => infinite.select(round(v, format), rounded),
-            }
+                (_, false) => rounded,
+            };
+            // NaN stays what it is, where there is such a thing.
+            let nan = if to == Elem::Float4E2M1 { number(-0.0) } else { v };
+            v.equal(v).select(kept, nan)
         });
         return narrow.carried(DType::F32).of(to);
     }
@@ -89,14 +90,35 @@ pub fn convert<'g>(x: &Var<'g>, to: Elem, saturate: bool) -> Var<'g> {
         return x.carried(to.dtype()).of(to);
     }
     let whole = x.carried(DType::I64).of(to);
-    match to.bits() {
-        // Four bits and fewer stay within their bounds when they come from floats.
-        Some((bits, _)) if bits < 8 && from.is_float() => match to.range() {
-            Some((low, high)) => whole.map(|v| v.max(low).min(high)),
-            None => whole,
-        },
-        _ => wrap(whole),
-    }
+    wrap(whole)
+}
+
+/// To powers of two: up, down or to the nearest.
+fn to_powers<'g>(c: &Call<'_, 'g>, x: &Var<'g>, saturate: bool) -> Result<Var<'g>, String> {
+    let mode = c.text("round_mode", "up")?;
+    let (least, most) = ((-127.0f64).exp2(), 127.0f64.exp2());
+    let powers = x.carried(DType::F32).map(|v| {
+        let number = |n: f64| v.builder().fill_as(n, v.shape(), v.dtype());
+        let near = v.round_bits(1, -127);
+        let power = match mode {
+            "up" => near.less(v).select(near * 2.0, near),
+            "down" => near.greater(v).select(near * 0.5, near),
+            _ => near,
+        };
+        let bounded = match saturate {
+            true => power.max(least).min(most),
+            false => {
+                let inside = least_or_more(power, least).min(power.less_equal(most));
+                inside.select(power, number(f64::NAN))
+            }
+        };
+        v.equal(v).select(bounded, v)
+    });
+    Ok(powers.of(Elem::Float8E8M0))
+}
+
+fn least_or_more(v: brisk_graph::Value<'_>, least: f64) -> brisk_graph::Value<'_> {
+    v.less(least).equal(0.0)
 }
 
 /// The same bits as another type of the same width.
@@ -129,8 +151,12 @@ fn bit_cast<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let data: brisk_graph::Data = match to {
         Elem::Double => bits.iter().map(|&b| f64::from_bits(b)).collect::<Vec<_>>().into(),
         Elem::Float => bits.iter().map(|&b| f32::from_bits(b as u32)).collect::<Vec<_>>().into(),
-        Elem::Float16 => bits.iter().map(|&b| half::f16::from_bits(b as u16).to_f32()).collect::<Vec<_>>().into(),
-        Elem::Bfloat16 => bits.iter().map(|&b| half::bf16::from_bits(b as u16).to_f32()).collect::<Vec<_>>().into(),
+        Elem::Float16 => {
+            bits.iter().map(|&b| half::f16::from_bits(b as u16).to_f32()).collect::<Vec<_>>().into()
+        }
+        Elem::Bfloat16 => {
+            bits.iter().map(|&b| half::bf16::from_bits(b as u16).to_f32()).collect::<Vec<_>>().into()
+        }
         Elem::Bool | Elem::Uint8 => bits.iter().map(|&b| b as u8).collect::<Vec<_>>().into(),
         _ => bits.iter().map(|&b| b as i64).collect::<Vec<_>>().into(),
     };

@@ -27,7 +27,8 @@ fn branch<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     // Both, and one of them is taken.
     let (a, b) = (record_inner(c, &yes, Vec::new())?, record_inner(c, &no, Vec::new())?);
     let condition = value.cast(DType::U8).reshape([0; 0]);
-    let choose = |(a, b): (Item<'g>, Item<'g>)| match (a, b) {
+    let choose = |(a, b): (Item<'g>, Item<'g>)| {
+        match (a, b) {
         (Item::Tensor(a), Item::Tensor(b)) if a.shape() == b.shape() && a.elem == b.elem => {
             let dtype = crate::call::widest(a.value().dtype(), b.value().dtype());
             let value = condition.select(a.value().cast(dtype), b.value().cast(dtype));
@@ -36,6 +37,7 @@ fn branch<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
         _ => Err("its branches yield values of different shapes, and which is taken is only known when the model runs; \
                   only `predict` and `bench` run such a model"
             .to_string()),
+    }
     };
     a.into_iter().zip(b).map(choose).collect()
 }
@@ -56,13 +58,21 @@ impl<'g> Stack<'g> {
         }
     }
 
-    fn finish(self, c: &Call<'_, 'g>, at: i64, reverse: bool, empty: Option<Var<'g>>) -> Result<Item<'g>, String> {
+    fn finish(
+        self,
+        c: &Call<'_, 'g>,
+        at: i64,
+        reverse: bool,
+        empty: Option<Var<'g>>,
+    ) -> Result<Item<'g>, String> {
         let mut turns = self.turns;
         if reverse {
             turns.reverse();
         }
         let Some(first) = turns.first().cloned() else {
-            return empty.map(Item::from).ok_or_else(|| "a loop without turns collects nothing of a known shape".into());
+            return empty
+                .map(Item::from)
+                .ok_or_else(|| "a loop without turns collects nothing of a known shape".into());
         };
         let at = axis(at, first.rank() + 1)?;
         let parts: Vec<Var<'g>> = turns.iter().map(|v| Var::new(v.elem, v.value().expand(at))).collect();
@@ -92,7 +102,8 @@ fn turns<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     };
     let mut carried: Vec<Item<'g>> =
         (2..c.inputs.len()).map(|i| c.item(i).cloned()).collect::<Result<_, _>>()?;
-    let collected = body.outputs.len().checked_sub(1 + carried.len()).ok_or("its body has too few outputs")?;
+    let collected =
+        body.outputs.len().checked_sub(1 + carried.len()).ok_or("its body has too few outputs")?;
     let mut stacks: Vec<Stack<'g>> = (0..collected).map(|_| Stack { turns: Vec::new() }).collect();
     let mut turn = 0;
     while go && turn < most {
@@ -124,8 +135,7 @@ fn turns<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
         let empty = match &port.ty {
             crate::Type::Tensor(elem, dims) => {
                 let size = |d: &crate::Dim| if let crate::Dim::Size(n) = d { *n } else { 0 };
-                let dims: Vec<usize> =
-                    std::iter::once(0).chain(dims.iter().flatten().map(size)).collect();
+                let dims: Vec<usize> = std::iter::once(0).chain(dims.iter().flatten().map(size)).collect();
                 Some(Var::new(*elem, c.b.fill_as(0.0, dims, elem.dtype())))
             }
             _ => None,
@@ -137,7 +147,8 @@ fn turns<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
 
 fn scan<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let body = c.graph("body")?.clone();
-    let scanned = usize::try_from(c.int("num_scan_inputs", 0)?).map_err(|_| "num_scan_inputs must be at least 0")?;
+    let scanned =
+        usize::try_from(c.int("num_scan_inputs", 0)?).map_err(|_| "num_scan_inputs must be at least 0")?;
     // Version 8 has the lengths of sequences first, and a batch around everything.
     if c.opset < 9 {
         return scan_batch(c, &body, scanned);
@@ -145,11 +156,16 @@ fn scan<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let inputs: Vec<Item<'g>> = (0..c.inputs.len()).map(|i| c.item(i).cloned()).collect::<Result<_, _>>()?;
     let axes = c.ints("scan_input_axes")?.unwrap_or_else(|| vec![0; scanned]);
     let turned = c.ints("scan_input_directions")?.unwrap_or_else(|| vec![0; scanned]);
-    let states = inputs.len().checked_sub(scanned).ok_or("num_scan_inputs is larger than the number of inputs")?;
+    let states =
+        inputs.len().checked_sub(scanned).ok_or("num_scan_inputs is larger than the number of inputs")?;
     let outputs = body.outputs.len().checked_sub(states).ok_or("its body has too few outputs")?;
     let out_axes = c.ints("scan_output_axes")?.unwrap_or_else(|| vec![0; outputs]);
     let out_turned = c.ints("scan_output_directions")?.unwrap_or_else(|| vec![0; outputs]);
-    if axes.len() != scanned || turned.len() != scanned || out_axes.len() != outputs || out_turned.len() != outputs {
+    if axes.len() != scanned
+        || turned.len() != scanned
+        || out_axes.len() != outputs
+        || out_turned.len() != outputs
+    {
         return Err("its axes and directions do not fit its inputs and outputs".into());
     }
     let mut sequences = Vec::new();
@@ -203,12 +219,17 @@ fn steps<'g>(
     Ok((state, stacks))
 }
 
-fn scan_batch<'g>(c: &mut Call<'_, 'g>, body: &crate::Graph, scanned: usize) -> Result<Vec<Item<'g>>, String> {
+fn scan_batch<'g>(
+    c: &mut Call<'_, 'g>,
+    body: &crate::Graph,
+    scanned: usize,
+) -> Result<Vec<Item<'g>>, String> {
     if c.has(0) {
         return Err("sequences of different lengths in one Scan are not known; convert the model to version 9 or newer".into());
     }
     let vars: Vec<Var<'g>> = (1..c.inputs.len()).map(|i| c.var(i)).collect::<Result<_, _>>()?;
-    let states = vars.len().checked_sub(scanned).ok_or("num_scan_inputs is larger than the number of inputs")?;
+    let states =
+        vars.len().checked_sub(scanned).ok_or("num_scan_inputs is larger than the number of inputs")?;
     let turned = c.ints("directions")?.unwrap_or_else(|| vec![0; scanned]);
     let n = vars.first().map_or(0, |v| v.shape().first().copied().unwrap_or(0));
     let mut samples: Vec<Vec<Var<'g>>> = Vec::new();

@@ -214,7 +214,9 @@ fn conv_transpose<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         Some(wanted) => (0..n)
             .map(|i| {
                 let total = full(i) as i64 + extra[i] as i64 - wanted[i] as i64;
-                let (less, more) = (total / 2, total - total / 2);
+                // What is missing comes after.
+                let (less, more) = (total.max(0) / 2, total - total.max(0) / 2);
+                let (less, more) = if total < 0 { (more, less) } else { (less, more) };
                 let [before, after] = if auto == "SAME_UPPER" { [less, more] } else { [more, less] };
                 [before, after - extra[i] as i64]
             })

@@ -47,10 +47,7 @@ pub(super) const OPS: &[Operator] = &[
 ];
 
 /// A function of single floats.
-pub fn unary<'g>(
-    c: &mut Call<'_, 'g>,
-    f: impl FnOnce(Value<'g>) -> Value<'g>,
-) -> Result<Var<'g>, String> {
+pub fn unary<'g>(c: &mut Call<'_, 'g>, f: impl FnOnce(Value<'g>) -> Value<'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
     let dtype = x.arithmetic();
     match dtype.is_float() {
@@ -88,6 +85,10 @@ pub fn ordered<'g>(elem: Elem, value: Value<'g>, order: Option<Vec<usize>>) -> V
 pub fn wrap(var: Var<'_>) -> Var<'_> {
     let Some((bits, signed)) = var.elem.bits().filter(|b| b.0 < 64) else { return var };
     let (all, half) = ((1i64 << bits) as f64, if signed { (1i64 << (bits - 1)) as f64 } else { 0.0 });
+    // Bytes are carried as bytes.
+    if var.raw().0.dtype() == DType::U8 {
+        return var;
+    }
     var.map(|v| {
         let mask = v.builder().fill_as(all - 1.0, v.shape(), DType::I64);
         (v + half).binary(Binary::And, mask) - half
@@ -121,7 +122,8 @@ fn unsigned_division<'g>(a: &Var<'g>, b: &Var<'g>) -> Result<Var<'g>, String> {
     let half = a.binary(Binary::Shr, one(a)).binary(Binary::And, low_bits);
     let quotient = (half / b) * 2.0;
     let rest = a - quotient * b;
-    let more = rest.less(b).select(rest.less(0.0).cast(DType::I64), one(quotient).broadcast_to(quotient.shape()));
+    let more =
+        rest.less(b).select(rest.less(0.0).cast(DType::I64), one(quotient).broadcast_to(quotient.shape()));
     Ok(ordered(Elem::Uint64, quotient + more, order))
 }
 
@@ -202,7 +204,8 @@ pub fn atan<'g>(x: Value<'g>) -> Value<'g> {
     // tan(atan(t) / 2) brings the argument below tan(pi / 8), where the series ends soon.
     let h = t / (1.0 + (t * t + 1.0).sqrt());
     let s = h * h;
-    let terms = [1.0, -1.0 / 3.0, 1.0 / 5.0, -1.0 / 7.0, 1.0 / 9.0, -1.0 / 11.0, 1.0 / 13.0, -1.0 / 15.0, 1.0 / 17.0];
+    let terms =
+        [1.0, -1.0 / 3.0, 1.0 / 5.0, -1.0 / 7.0, 1.0 / 9.0, -1.0 / 11.0, 1.0 / 13.0, -1.0 / 15.0, 1.0 / 17.0];
     let [.., last] = terms;
     let start = s.builder().fill_as(last, s.shape(), s.dtype());
     let series = terms[..terms.len() - 1].iter().rev().fold(start, |sum, &term| sum * s + term);
@@ -278,21 +281,21 @@ fn modulo<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let dtype = a.arithmetic();
     let (values, order) = aligned(&[a.clone(), b]);
     let (x, y) = (values[0].cast(dtype), values[1].cast(dtype));
-    let quotient = match (dtype.is_float(), as_c) {
-        (true, true) => {
+    let mut rest = match dtype.is_float() {
+        true => {
             let q = x / y;
-            q.less(0.0).select(-(-q).floor(), q.floor())
+            let whole = q.less(0.0).select(-(-q).floor(), q.floor());
+            // An infinite divisor leaves everything.
+            whole.equal(0.0).select(x.broadcast_to(q.shape()), x - whole * y)
         }
-        (true, false) => (x / y).floor(),
-        (false, _) => x / y,
+        false => x - (x / y) * y,
     };
-    let mut rest = x - quotient * y;
-    if !dtype.is_float() && !as_c {
-        let off = rest.equal(0.0).select(
-            rest.builder().fill_as(0.0, rest.shape(), DType::U8),
-            rest.less(0.0).equal(y.less(0.0).broadcast_to(rest.shape())).equal(0.0),
-        );
-        rest = off.select(rest + y, rest);
+    if !as_c {
+        let y = y.broadcast_to(rest.shape());
+        let other = rest.less(0.0).equal(y.less(0.0)).equal(0.0);
+        let moved = other.select(rest + y, rest);
+        let zero = if dtype.is_float() { y.sign() * 0.0 } else { rest };
+        rest = rest.equal(0.0).select(zero, moved);
     }
     Ok(wrap(ordered(a.elem, rest, order)))
 }

@@ -50,7 +50,8 @@ fn gather<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let shape = x.shape();
     // One known place is a slice, which is a view and keeps samples apart.
     if let Some(known) = index.constant().filter(|t| t.elements() == 1) {
-        let i = axis(known.to_f64s()[0] as i64, shape[at]).map_err(|_| format!("index {} is out of range for {} rows", known.to_f64s()[0], shape[at]))?;
+        let i = axis(known.to_f64s()[0] as i64, shape[at])
+            .map_err(|_| format!("index {} is out of range for {} rows", known.to_f64s()[0], shape[at]))?;
         let row = x.value().slice(at, i, i + 1);
         let dims = [&shape[..at], &index.shape()[..], &shape[at + 1..]].concat();
         return Ok(vec![Var::new(x.elem, row.reshape(dims)).into()]);
@@ -82,9 +83,9 @@ fn flat_index<'g>(shape: &Shape, at: usize, index: Value<'g>) -> Value<'g> {
     let strides = shape.strides();
     let own = index.less(0.0).select(index + shape[at] as f64, index);
     let start = own * strides[at] as f64;
-    let sum = (0..shape.rank()).filter(|&a| a != at && to[a] > 1).fold(start, |sum, a| {
-        sum + b.iota(a, &to, DType::I64) * strides[a] as f64
-    });
+    let sum = (0..shape.rank())
+        .filter(|&a| a != at && to[a] > 1)
+        .fold(start, |sum, a| sum + b.iota(a, &to, DType::I64) * strides[a] as f64);
     sum.cast(DType::I32)
 }
 
@@ -193,7 +194,10 @@ fn scatter_elements<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let at = axis(c.int("axis", 0)?, x.rank())?;
     let how = meet(c)?;
     let (shape, to) = (x.shape(), index.shape());
-    if to.rank() != shape.rank() || updates.shape() != to || (0..to.rank()).any(|i| i != at && to[i] > shape[i]) {
+    if to.rank() != shape.rank()
+        || updates.shape() != to
+        || (0..to.rank()).any(|i| i != at && to[i] > shape[i])
+    {
         return Err(format!("indices {to} and updates {} do not fit {shape}", updates.shape()));
     }
     let flat = flat_index(&shape, at, index.value().cast(DType::I64)).reshape([to.elements()]);
@@ -260,7 +264,8 @@ fn tensor_scatter<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 
 fn one_hot<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (index, values) = (c.var(0)?, c.var(2)?);
-    let depth = usize::try_from(c.known_ints(1)?.first().copied().unwrap_or(0)).map_err(|_| "depth must be at least 0")?;
+    let depth = usize::try_from(c.known_ints(1)?.first().copied().unwrap_or(0))
+        .map_err(|_| "depth must be at least 0")?;
     let rank = index.rank() + 1;
     let at = axis(c.int("axis", -1)?, rank)?;
     let shape = index.shape();

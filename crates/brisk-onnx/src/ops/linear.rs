@@ -142,7 +142,9 @@ fn einsum<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let gone: Vec<usize> = (0..letters.len()).filter(|&i| !result.contains(&letters[i])).collect();
     let value = value.sum(&gone);
     let letters: Vec<char> = letters.into_iter().filter(|ch| result.contains(ch)).collect();
-    let place = |ch: &char| letters.iter().position(|l| l == ch).ok_or_else(|| format!("{equation:?}: no term has {ch:?}"));
+    let place = |ch: &char| {
+        letters.iter().position(|l| l == ch).ok_or_else(|| format!("{equation:?}: no term has {ch:?}"))
+    };
     let perm = result.iter().map(place).collect::<Result<Vec<_>, _>>()?;
     let value = value.transpose(&perm);
     let value = if elem.is_float() { value } else { value.cast(DType::I64) };
@@ -151,9 +153,8 @@ fn einsum<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 
 /// A letter that stands twice means the diagonal.
 fn diagonal<'g>(mut letters: Vec<char>, mut value: Value<'g>) -> (Vec<char>, Value<'g>) {
-    while let Some((i, j)) = (0..letters.len())
-        .flat_map(|j| (0..j).map(move |i| (i, j)))
-        .find(|&(i, j)| letters[i] == letters[j])
+    while let Some((i, j)) =
+        (0..letters.len()).flat_map(|j| (0..j).map(move |i| (i, j))).find(|&(i, j)| letters[i] == letters[j])
     {
         let shape = value.shape();
         let b = value.builder();
@@ -178,7 +179,8 @@ fn contract<'g>(
     };
     let (la, a): (Vec<char>, _) = sum_alone(la, a, &lb);
     let (lb, b): (Vec<char>, _) = sum_alone(lb, b, &la);
-    let (batch, sum): (Vec<char>, Vec<char>) = la.iter().filter(|ch| lb.contains(ch)).partition(|ch| later(ch));
+    let (batch, sum): (Vec<char>, Vec<char>) =
+        la.iter().filter(|ch| lb.contains(ch)).partition(|ch| later(ch));
     let rows: Vec<char> = la.iter().copied().filter(|ch| !lb.contains(ch)).collect();
     let columns: Vec<char> = lb.iter().copied().filter(|ch| !la.contains(ch)).collect();
     let size = |ch: &char| {

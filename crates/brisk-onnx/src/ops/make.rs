@@ -164,7 +164,9 @@ fn multinomial<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
     let elem = c.elem("dtype", Elem::Int32)?;
     let samples = usize::try_from(c.int("sample_size", 1)?).map_err(|_| "sample_size must be at least 0")?;
-    let [n, classes] = x.shape()[..] else { return Err(format!("expected [n, classes], found {}", x.shape())) };
+    let [n, classes] = x.shape()[..] else {
+        return Err(format!("expected [n, classes], found {}", x.shape()));
+    };
     let shape = Shape::from([n, samples, classes]);
     let u = c.host.random(&shape)?;
     let noise = -(-((1.0 - u).log())).log();

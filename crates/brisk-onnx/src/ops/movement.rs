@@ -110,12 +110,19 @@ fn reshape<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     for (i, &d) in wanted.iter().enumerate() {
         dims.push(match d {
             -1 => usize::MAX,
-            0 if !zero => *shape.get(i).ok_or_else(|| format!("size {i} is kept, but there are {} axes", shape.rank()))?,
+            0 if !zero => *shape
+                .get(i)
+                .ok_or_else(|| format!("size {i} is kept, but there are {} axes", shape.rank()))?,
             d => usize::try_from(d).map_err(|_| format!("{d} is no size"))?,
         });
     }
     if let Some(free) = dims.iter().position(|&d| d == usize::MAX) {
-        let known = dims.iter().enumerate().filter(|(i, _)| *i != free).map(|d| *d.1).fold(1usize, usize::saturating_mul);
+        let known = dims
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != free)
+            .map(|d| *d.1)
+            .fold(1usize, usize::saturating_mul);
         if known == 0 || shape.elements() % known != 0 {
             return Err(format!("cannot give {shape} the shape {wanted:?}"));
         }
@@ -268,7 +275,8 @@ fn pad<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         }
     }
     let size = |v: &i64| usize::try_from(*v).unwrap_or(0);
-    let (low, high): (Vec<usize>, Vec<usize>) = (low.iter().map(size).collect(), high.iter().map(size).collect());
+    let (low, high): (Vec<usize>, Vec<usize>) =
+        (low.iter().map(size).collect(), high.iter().map(size).collect());
     let value = match mode.as_str() {
         "constant" => {
             let (inner, fill) = (vec![0; rank], Scalar(fill));
@@ -277,7 +285,9 @@ fn pad<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         "edge" | "reflect" | "wrap" => {
             (0..rank).try_fold(value, |v, at| mirrored(v, at, low[at], high[at], &mode))?
         }
-        other => return Err(format!("attribute mode: expected constant, edge, reflect or wrap, found {other:?}")),
+        other => {
+            return Err(format!("attribute mode: expected constant, edge, reflect or wrap, found {other:?}"));
+        }
     };
     Ok(Var::new(x.elem, value))
 }

@@ -89,7 +89,9 @@ fn layer<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
             None => c.b.fill(0.0, gain.shape()),
         };
         if gain.shape().elements() == value.last() {
-            return Ok(vec![Var::new(x.elem, brisk_graph::op::layer_norm(value, gain, shift, epsilon)).into()]);
+            return Ok(vec![
+                Var::new(x.elem, brisk_graph::op::layer_norm(value, gain, shift, epsilon)).into(),
+            ]);
         }
     }
     let [normal, mean, inverse] = standardized(value, &(at..rank).collect::<Vec<_>>(), epsilon);
@@ -142,7 +144,10 @@ fn group<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         let v = match n == groups && n != shape[1] {
             true => {
                 let each = shape[1] / groups;
-                Var::new(v.elem, v.value().reshape([groups, 1]).broadcast_to([groups, each]).reshape([shape[1]]))
+                Var::new(
+                    v.elem,
+                    v.value().reshape([groups, 1]).broadcast_to([groups, each]).reshape([shape[1]]),
+                )
             }
             false => v.clone(),
         };
@@ -182,7 +187,10 @@ fn mean_variance<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 fn lrn<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
     let (alpha, beta, bias) = (c.float("alpha", 1e-4)?, c.float("beta", 0.75)?, c.float("bias", 1.0)?);
-    let size = usize::try_from(c.int("size", 1)?).ok().filter(|&s| s > 0).ok_or("attribute size: expected at least 1")?;
+    let size = usize::try_from(c.int("size", 1)?)
+        .ok()
+        .filter(|&s| s > 0)
+        .ok_or("attribute size: expected at least 1")?;
     if x.rank() < 2 {
         return Err(format!("expected [n, channels, ...], found {}", x.shape()));
     }

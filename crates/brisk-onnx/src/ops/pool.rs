@@ -219,7 +219,9 @@ fn max<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let by_column = c.int("storage_order", 0)? == 1;
     let mut strides = vec![1usize; maps.len()];
     match by_column {
-        false => (0..maps.len().saturating_sub(1)).rev().for_each(|i| strides[i] = strides[i + 1] * maps[i + 1]),
+        false => {
+            (0..maps.len().saturating_sub(1)).rev().for_each(|i| strides[i] = strides[i + 1] * maps[i + 1])
+        }
         true => (1..maps.len()).for_each(|i| strides[i] = strides[i - 1] * maps[i - 1]),
     }
     let area: usize = maps.iter().product();
@@ -227,7 +229,8 @@ fn max<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     for (place, cells) in taps {
         let to = cells.shape();
         // The number of the cell in its whole tensor.
-        let mut number = c.b.iota(0, &to, DType::I64) * (shape[1] * area) as f64 + c.b.iota(1, &to, DType::I64) * area as f64;
+        let mut number = c.b.iota(0, &to, DType::I64) * (shape[1] * area) as f64
+            + c.b.iota(1, &to, DType::I64) * area as f64;
         for i in 0..maps.len() {
             let start = (place[i] * pool.windows.dilation[i]) as f64 - pool.windows.pads[i][0] as f64;
             let at = c.b.iota(2 + i, &to, DType::I64) * pool.windows.stride[i] as f64 + start;

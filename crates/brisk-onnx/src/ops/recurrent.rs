@@ -111,14 +111,27 @@ fn recurrent<'g>(c: &mut Call<'_, 'g>, cell: Cell) -> Result<Vec<Item<'g>>, Stri
     let dtype = x.arithmetic();
     let batch_first = c.flag("layout", false)?;
     let x_value = if batch_first { x.transposed(&[1, 0, 2]) } else { x.clone() }.value().cast(dtype);
-    let [t, n, _] = x_value.shape()[..] else { return Err(format!("expected three axes, found {}", x.shape())) };
+    let [t, n, _] = x_value.shape()[..] else {
+        return Err(format!("expected three axes, found {}", x.shape()));
+    };
     let (w, r) = (w.value().cast(dtype), r.value().cast(dtype));
-    let [directions, _, units] = r.shape()[..] else { return Err(format!("R: expected three axes, found {}", r.shape())) };
+    let [directions, _, units] = r.shape()[..] else {
+        return Err(format!("R: expected three axes, found {}", r.shape()));
+    };
     let direction = c.text("direction", "forward")?.to_ascii_lowercase();
     let wanted = if direction == "bidirectional" { 2 } else { 1 };
     let gates = cell.gates() * units;
-    if directions != wanted || w.rank() != 3 || w.dim(0) != directions || w.dim(1) != gates || r.dim(1) != gates {
-        return Err(format!("weights {} and {} do not fit {direction} of {units} units", w.shape(), r.shape()));
+    if directions != wanted
+        || w.rank() != 3
+        || w.dim(0) != directions
+        || w.dim(1) != gates
+        || r.dim(1) != gates
+    {
+        return Err(format!(
+            "weights {} and {} do not fit {direction} of {units} units",
+            w.shape(),
+            r.shape()
+        ));
     }
     let options = Options {
         cell,
@@ -227,7 +240,8 @@ fn ordered<'g>(rows: Value<'g>, cell: Cell, units: usize) -> Value<'g> {
 fn fast<'g>(d: &Direction<'g>, o: &Options, reverse: bool) -> Option<(Value<'g>, Value<'g>, Value<'g>)> {
     let plain = d.activations.iter().map(|a| a.name.as_str()).eq(o.cell.activations().iter().copied());
     let known = o.cell != Cell::Gru || o.linear_before_reset;
-    if !plain || !known || o.clip.is_some() || o.couple || d.peepholes.is_some() || d.x.dtype() != DType::F32 {
+    if !plain || !known || o.clip.is_some() || o.couple || d.peepholes.is_some() || d.x.dtype() != DType::F32
+    {
         return None;
     }
     let b = d.x.builder();
@@ -268,7 +282,11 @@ fn fast<'g>(d: &Direction<'g>, o: &Options, reverse: bool) -> Option<(Value<'g>,
 }
 
 /// Step by step, as ONNX writes it.
-fn unrolled<'g>(d: Direction<'g>, o: &Options, reverse: bool) -> Result<(Value<'g>, Value<'g>, Value<'g>), String> {
+fn unrolled<'g>(
+    d: Direction<'g>,
+    o: &Options,
+    reverse: bool,
+) -> Result<(Value<'g>, Value<'g>, Value<'g>), String> {
     let b = d.x.builder();
     let (t, u) = (d.x.dim(0), o.units);
     let clip = |v: Value<'g>| match o.clip {

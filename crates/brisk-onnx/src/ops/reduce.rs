@@ -110,7 +110,8 @@ fn reduce<'g>(
             {
                 let mut own: Vec<usize> = over.iter().map(|&a| order[a]).collect();
                 own.sort_unstable();
-                let left: Vec<usize> = (0..order.len()).filter(|a| !over.contains(a)).map(|a| order[a]).collect();
+                let left: Vec<usize> =
+                    (0..order.len()).filter(|a| !over.contains(a)).map(|a| order[a]).collect();
                 if left.is_sorted() {
                     return Ok(finish(&x, f(value.cast(dtype), &own), &over, keep));
                 }

@@ -127,13 +127,16 @@ fn apply<'g>(
         if n == to && scale == 1.0 && ends.is_none() {
             continue;
         }
-        let places: Vec<f64> = (0..to).map(|o| place(o as f64, n as f64, to as f64, scale, ends, rule)).collect::<Result<_, _>>()?;
+        let places: Vec<f64> = (0..to)
+            .map(|o| place(o as f64, n as f64, to as f64, scale, ends, rule))
+            .collect::<Result<_, _>>()?;
         if ends.is_some() {
             let beyond = places.iter().map(|&p| f64::from(u8::from(p < 0.0 || p > n as f64 - 1.0))).collect();
             outside.push((at, beyond));
         }
         if rule.mode == "nearest" {
-            let index: Vec<i32> = places.iter().map(|&p| nearest(p, &rule.nearest).clamp(0.0, n as f64 - 1.0) as i32).collect();
+            let index: Vec<i32> =
+                places.iter().map(|&p| nearest(p, &rule.nearest).clamp(0.0, n as f64 - 1.0) as i32).collect();
             value = super::gather::take_along(value, at, &index);
             continue;
         }
@@ -174,8 +177,21 @@ fn place(o: f64, n: f64, to: f64, scale: f64, ends: Option<[f64; 2]>, rule: &Rul
             let centre = n / 2.0;
             centre * (1.0 - adjustment) + (o + 0.5) / scale - 0.5
         }
-        "pytorch_half_pixel" => if to > 1.0 { (o + 0.5) / scale - 0.5 } else { 0.0 },
-        "align_corners" => if to > 1.0 { o * (n - 1.0) / (to - 1.0) } else { 0.0 },
+        "pytorch_half_pixel" => {
+            if to > 1.0 {
+                (o + 0.5) / scale - 0.5
+            } else {
+                0.0
+            }
+        }
+        // The size that the scale means need not be whole.
+        "align_corners" => {
+            if n * scale > 1.0 {
+                o * (n - 1.0) / (n * scale - 1.0)
+            } else {
+                0.0
+            }
+        }
         "asymmetric" => o / scale,
         "tf_half_pixel_for_nn" => (o + 0.5) / scale,
         "tf_crop_and_resize" => {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use brisk_graph::{DType, Data, Shape, Tensor};
+use brisk_graph::{DType, Shape, Tensor};
 
 use super::{Operator, many, one};
 use crate::call::{Call, axis};
@@ -23,8 +23,9 @@ fn non_zero<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let strides = shape.strides();
     let places: Vec<usize> =
         tensor.to_f64s().iter().enumerate().filter(|v| *v.1 != 0.0).map(|v| v.0).collect();
-    let values =
-        (0..shape.rank()).flat_map(|a| places.iter().map(move |p| (a, *p))).map(|(a, p)| (p / strides[a] % shape[a]) as i64);
+    let values = (0..shape.rank())
+        .flat_map(|a| places.iter().map(move |p| (a, *p)))
+        .map(|(a, p)| (p / strides[a] % shape[a]) as i64);
     c.make_ints([shape.rank(), places.len()], values.collect())
 }
 
@@ -157,7 +158,11 @@ fn non_max_suppression<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let centred = c.flag("center_point_box", false)?;
     let (boxes, scores): (Tensor, Tensor) = (c.look(boxes)?, c.look(scores)?);
     let ([n, count, 4], [m, classes, own]) = (&boxes.shape()[..], &scores.shape()[..]) else {
-        return Err(format!("expected boxes [n, boxes, 4] and scores, found {} and {}", boxes.shape(), scores.shape()));
+        return Err(format!(
+            "expected boxes [n, boxes, 4] and scores, found {} and {}",
+            boxes.shape(),
+            scores.shape()
+        ));
     };
     if n != m || count != own {
         return Err(format!("boxes {} and scores {} do not fit", boxes.shape(), scores.shape()));
@@ -196,12 +201,4 @@ fn non_max_suppression<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         }
     }
     c.make_ints([found.len() / 3, 3], found)
-}
-
-/// The texts and numbers of a tensor that is known.
-pub fn whole_numbers(tensor: &Tensor) -> Vec<i64> {
-    match tensor.data() {
-        Data::I64(v) => v.clone(),
-        _ => tensor.to_f64s().into_iter().map(|v| v as i64).collect(),
-    }
 }

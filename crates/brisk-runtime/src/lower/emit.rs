@@ -195,7 +195,7 @@ impl Lowering<'_> {
                     for id in &self.graph.nodes[n].inputs {
                         let i = id.index();
                         let through = match self.prim(i) {
-                            Some(Prim::Broadcast(_)) => self.input(i, 0),
+                            Some(Prim::Broadcast(_)) if is_access(self.graph, i) => self.input(i, 0),
                             _ => i,
                         };
                         for j in [i, through] {
@@ -445,6 +445,15 @@ impl Lowering<'_> {
                 Kernel::ArgMax([x[..*axis].iter().product(), x[*axis], x[axis + 1..].iter().product()])
             }
             Prim::Reduce(kind, axes) => return self.reduce(list, n, *kind, axes, refs[0], steps),
+            Prim::Broadcast(_) => {
+                let (from, added) = (of(0), shape.rank() - of(0).rank());
+                let own = from.strides();
+                let stride = |d: usize| match d < added || from[d - added] != shape[d] {
+                    true => 0,
+                    false => own[d - added] as isize,
+                };
+                copy(shape, 0, (0..shape.rank()).map(stride).collect(), shape, 0, None)
+            }
             Prim::Transpose(perm) => {
                 let strides = of(0).strides();
                 let from_strides = perm.iter().map(|&p| strides[p] as isize).collect();

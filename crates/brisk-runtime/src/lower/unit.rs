@@ -16,7 +16,7 @@ impl Lowering<'_> {
             return Some(node.shape.to_vec());
         }
         match self.prim(n) {
-            Some(Prim::Reduce(Reduce::Sum, axes)) => {
+            Some(Prim::Reduce(Reduce::Sum, axes)) if !on_host(self.graph, node) => {
                 let from = self.shape(self.input(n, 0));
                 let all = axes.len() == from.rank() && from.rank() > 0;
                 let columns = from.rank() >= 2

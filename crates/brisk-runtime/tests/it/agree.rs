@@ -403,6 +403,7 @@ fn rare_element_types_are_evaluated_on_the_host() {
     let sums = wide.transpose(&[1, 0]).matmul(wide).exp().sum(&[1]) + x.sum(&[0]).cast(DType::F64);
     let bytes = ids.less(shifted).pad(&[1, 0], &[0, 1], 1.0);
     let largest = ids.reduce_max(&[1]);
-    let outputs = [("shifted", shifted), ("mixed", mixed), ("sums", sums), ("bytes", bytes), ("largest", largest)];
+    let outputs =
+        [("shifted", shifted), ("mixed", mixed), ("sums", sums), ("bytes", bytes), ("largest", largest)];
     check(&b.finish(&outputs, &[]).unwrap());
 }
