@@ -21,6 +21,7 @@ mod huggingface;
 mod manifest;
 mod mapped;
 mod model;
+mod npz;
 mod onnx;
 mod tensors;
 
@@ -32,7 +33,8 @@ pub use huggingface::{
 };
 pub use mapped::MappedTensors;
 pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
-pub use onnx::{OnnxFile, read_onnx, read_onnx_value};
+pub use npz::{load_npz, save_npz};
+pub use onnx::{OnnxFile, import_onnx, read_onnx, read_onnx_value};
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
 
 /// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.

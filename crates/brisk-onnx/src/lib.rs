@@ -6,6 +6,7 @@
 
 mod call;
 mod constant;
+mod describe;
 mod elem;
 mod error;
 mod item;
@@ -16,6 +17,7 @@ mod session;
 
 pub use call::Host;
 pub use constant::Constant;
+pub use describe::{Row, describe};
 pub use elem::{Elem, Format};
 pub use error::{Error, Result, Unknown};
 pub use item::{Item, Var};
