@@ -6,6 +6,7 @@
 //! - [`model_files`]: what a model folder consists of.
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
+//! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
 //!
@@ -14,6 +15,7 @@
 
 mod atomic;
 mod checkpoint;
+mod elements;
 mod error;
 mod hashed;
 mod header;
@@ -21,6 +23,8 @@ mod huggingface;
 mod manifest;
 mod mapped;
 mod model;
+mod mxnet;
+mod source;
 mod tensors;
 
 pub use atomic::{write_atomic, write_text};
@@ -31,6 +35,9 @@ pub use huggingface::{
 };
 pub use mapped::MappedTensors;
 pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
+pub use mxnet::{
+    MxnetInput, MxnetNode, MxnetParameters, MxnetSymbol, read_mxnet_parameters, read_mxnet_symbol,
+};
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
 
 /// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.
