@@ -23,7 +23,7 @@ enum Command {
     Goldens,
     /// Train the same CNN on Fashion-MNIST with Keras and with Brisk, and compare test accuracies
     Accuracy(Accuracy),
-    /// Make the Rust of gRPC's messages anew from crates/brisk-serve/proto
+    /// Make the Rust of protobuf's messages anew from crates/brisk-serve/proto and crates/brisk-format/proto
     Protocol,
 }
 

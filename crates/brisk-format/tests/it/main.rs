@@ -8,6 +8,7 @@ mod mapped;
 mod model;
 mod mxnet;
 mod safetensors;
+mod tensorflow;
 
 use std::path::Path;
 

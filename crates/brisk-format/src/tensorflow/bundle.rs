@@ -1,0 +1,254 @@
+//! A bundle of tensors: `PREFIX.index` says where in `PREFIX.data-00000-of-0000N` each tensor is.
+//!
+//! The format is that of `tensorflow/core/util/tensor_bundle/tensor_bundle.cc`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use brisk_graph::Tensor;
+use prost::Message;
+
+use super::checksum::{Checked, masked_crc};
+use super::proto::{BundleEntryProto, BundleHeaderProto};
+use super::slices::{Slice, put, slices};
+use super::table::{each_entry, shown};
+use super::types::{TfType, whole_shape};
+use crate::elements::{Element, Elements};
+use crate::hashed::{open_file, read_whole};
+use crate::tensors::Fault;
+use crate::{Error, Result};
+
+const FORMAT: &str = "TensorFlow checkpoint";
+
+/// A tensor, a text or a part of a tensor.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub dtype: TfType,
+    pub shape: Vec<usize>,
+    /// The checksum in the index, which tells copies from others.
+    pub crc: u32,
+    shard: usize,
+    offset: u64,
+    size: u64,
+    /// If it was saved in parts, it has no bytes of its own.
+    slices: Vec<Slice>,
+}
+
+/// A bundle that is open: its index is read, its tensors are not yet.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    /// The path of the index, for messages.
+    pub index: PathBuf,
+    prefix: PathBuf,
+    shards: usize,
+    /// The names of tensors and texts, sorted; parts of tensors are not among them.
+    pub names: Vec<String>,
+    entries: HashMap<Vec<u8>, Entry>,
+}
+
+impl Bundle {
+    pub fn open(prefix: &Path) -> Result<Bundle> {
+        let index = with_suffix(prefix, ".index");
+        let (bytes, _) = read_whole(&index, "the index of a TensorFlow checkpoint")?;
+        let bundle = Bundle {
+            index: index.clone(),
+            prefix: prefix.into(),
+            shards: 0,
+            names: Vec::new(),
+            entries: HashMap::new(),
+        };
+        bundle.read(&bytes).map_err(|f| f.malformed(&index, FORMAT))
+    }
+
+    fn read(mut self, file: &[u8]) -> Result<Bundle, Fault> {
+        each_entry(file, |key, value| {
+            if key.is_empty() {
+                self.shards = header(value)?;
+                return Ok(());
+            }
+            let entry = entry(key, value, self.shards);
+            let entry = entry.map_err(|f| f.within(&format!("the entry {}", shown(key))))?;
+            // Parts of tensors have keys of their own kind.
+            if key[0] != 0 {
+                let name = String::from_utf8(key.into());
+                self.names
+                    .push(name.map_err(|_| Fault::Unsound(format!("the name {} is not UTF-8", shown(key))))?);
+            }
+            self.entries.insert(key.into(), entry);
+            Ok(())
+        })?;
+        if self.shards == 0 {
+            return Err(Fault::Unsound("it does not say how many files of data there are".into()));
+        }
+        self.check_places()?;
+        Ok(self)
+    }
+
+    /// No byte belongs to two tensors: so all of them together are never more than the files.
+    fn check_places(&self) -> Result<(), Fault> {
+        let mut places: Vec<_> = self.entries.iter().map(|(k, e)| (e.shard, e.offset, e.size, k)).collect();
+        places.sort();
+        let mut ends = vec![0; self.shards];
+        for (shard, offset, size, key) in places.into_iter().filter(|p| p.2 > 0) {
+            if offset < ends[shard] {
+                return Err(Fault::Unsound(format!("the entry {} overlaps another one", shown(key))));
+            }
+            ends[shard] = offset + size;
+        }
+        Ok(())
+    }
+
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name.as_bytes())
+    }
+
+    /// Reads a tensor.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let Some(entry) = self.entry(name) else {
+            return Err(Error::content(&self.index, format!("there is no variable {name:?}")));
+        };
+        let Some(element) = entry.dtype.element() else {
+            let (found, known) = (entry.dtype, Element::names());
+            let message = format!(
+                "variable {name:?} has elements of type {found}; expected one of {known}: save it without this variable"
+            );
+            return Err(Error::content(&self.index, message));
+        };
+        if entry.slices.is_empty() {
+            return self.numbers(name, entry, element);
+        }
+        let mut whole = Tensor::zeros(element.dtype(), &entry.shape[..]);
+        for slice in &entry.slices {
+            let part = self.entries.get(&slice.key);
+            let same = |e: &&Entry| e.shape == slice.shape && e.dtype == entry.dtype && e.slices.is_empty();
+            let Some(part) = part.filter(same) else {
+                let (begin, shape) = (&slice.begin, &slice.shape);
+                let found = format!(
+                    "variable {name:?}: the part {shape:?} at {begin:?} is missing, or has another shape or type"
+                );
+                return Err(Fault::Unsound(found).malformed(&self.index, FORMAT));
+            };
+            let part = self.numbers(name, part, element)?;
+            put(&mut whole, slice, &part).map_err(|e| Error::content(&self.index, e))?;
+        }
+        Ok(whole)
+    }
+
+    fn numbers(&self, name: &str, entry: &Entry, element: Element) -> Result<Tensor> {
+        let (path, file) = self.data(entry, name)?;
+        let fault = |f: Fault| f.within(&format!("variable {name:?}")).malformed(&path, FORMAT);
+        let elements = entry.size as usize / element.size();
+        let mut values = Elements::with_capacity(element, elements);
+        let mut file = Checked::new(file);
+        values.read(&mut file, elements).map_err(fault)?;
+        if file.finish() != entry.crc {
+            return Err(self.damaged(&path, name));
+        }
+        values.finish(&entry.shape).map_err(fault)
+    }
+
+    /// Reads a single text: its length, the checksum of the length, and its bytes.
+    pub fn text(&self, name: &str) -> Result<Vec<u8>> {
+        let unsound =
+            |path: &Path, found: &str| Fault::Unsound(format!("{name:?} {found}")).malformed(path, FORMAT);
+        let entry = self
+            .entry(name)
+            .filter(|e| e.dtype == TfType::STRING && e.shape.is_empty() && e.slices.is_empty());
+        let Some(entry) = entry else { return Err(unsound(&self.index, "is not a single text")) };
+        let (path, mut file) = self.data(entry, name)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(Error::read(&path))?;
+        let mut left = &bytes[..];
+        let length = prost::decode_length_delimiter(&mut left).ok();
+        let length = length.filter(|&n| left.len().checked_sub(4) == Some(n));
+        let (Some(length), Some((crc, text))) = (length, left.split_at_checked(4)) else {
+            return Err(unsound(&path, "is not as long as it says"));
+        };
+        // Of the length, the number counts and not how it is written.
+        let number = (length as u64).to_le_bytes();
+        let number = if length <= u32::MAX as usize { &number[..4] } else { &number };
+        match masked_crc(&[number]).to_le_bytes() == crc && masked_crc(&[number, crc, text]) == entry.crc {
+            true => Ok(text.to_vec()),
+            false => Err(self.damaged(&path, name)),
+        }
+    }
+
+    /// The bytes of an entry, all of which are there.
+    fn data(&self, entry: &Entry, name: &str) -> Result<(PathBuf, impl Read + use<>)> {
+        let path = with_suffix(&self.prefix, &format!(".data-{:05}-of-{:05}", entry.shard, self.shards));
+        let (mut file, length): (File, u64) = open_file(&path, "a file of data of a TensorFlow checkpoint")?;
+        let end = entry.offset + entry.size;
+        if end > length {
+            let found = format!("{name:?} ends at byte {end}, but the file has only {length}");
+            return Err(Fault::Unsound(found).malformed(&path, FORMAT));
+        }
+        file.seek(SeekFrom::Start(entry.offset)).map_err(Error::read(&path))?;
+        Ok((path, file.take(entry.size)))
+    }
+
+    fn damaged(&self, path: &Path, name: &str) -> Error {
+        Error::Damaged {
+            path: path.into(),
+            found: format!("the checksum of {name:?} is wrong"),
+            remedy: "save the checkpoint again, or download it again",
+        }
+    }
+}
+
+/// A path with something behind its last part.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// How many files of data there are.
+fn header(bytes: &[u8]) -> Result<usize, Fault> {
+    /// As many as the names of files have digits for.
+    const MOST: i32 = 99_999;
+    let header = BundleHeaderProto::decode(bytes).map_err(|e| Fault::Unsound(e.to_string()))?;
+    if header.endianness != 0 {
+        let remedy = "load it on a machine of that kind and save it as safetensors";
+        return Err(Fault::Unsupported(format!(
+            "its numbers are big-endian; expected little-endian: {remedy}"
+        )));
+    }
+    match header.num_shards {
+        n @ 1..=MOST => Ok(n as usize),
+        n => Err(Fault::Unsound(format!("it says that there are {n} files of data; expected 1 to {MOST}"))),
+    }
+}
+
+fn entry(key: &[u8], value: &[u8], shards: usize) -> Result<Entry, Fault> {
+    let unsound = |found: String| Err(Fault::Unsound(found));
+    let proto = BundleEntryProto::decode(value).map_err(|e| Fault::Unsound(e.to_string()))?;
+    let dtype = TfType(proto.dtype);
+    let Some(shape) = whole_shape(proto.shape.as_ref()) else {
+        return unsound("has a shape that is not known".into());
+    };
+    // What has no numbers of ours still has a shape, of something that takes a byte at least.
+    let Some((_, bytes)) = dtype.element().unwrap_or(Element::U8).extent(&shape) else {
+        return unsound(format!("{dtype} {shape:?} takes more bytes than any file has"));
+    };
+    let places = (usize::try_from(proto.shard_id), u64::try_from(proto.offset), u64::try_from(proto.size));
+    let (Ok(shard), Ok(offset), Ok(size)) = places else {
+        return unsound("has no sound place".into());
+    };
+    if shard >= shards || offset.checked_add(size).is_none() {
+        return unsound(format!(
+            "is in the file of data {shard} at byte {offset}, but there are {shards} files"
+        ));
+    }
+    let slices = match (&proto.slices[..], std::str::from_utf8(key)) {
+        ([], _) => Vec::new(),
+        (parts, Ok(name)) => slices(name, &shape, parts)?,
+        (_, Err(_)) => return unsound("has parts, but no name".into()),
+    };
+    let expected = if slices.is_empty() { bytes as u64 } else { 0 };
+    if dtype.element().is_some() && size != expected {
+        return unsound(format!("{dtype} {shape:?} takes {expected} bytes, but has {size}"));
+    }
+    Ok(Entry { dtype, shape, crc: proto.crc32c, shard, offset, size, slices })
+}
