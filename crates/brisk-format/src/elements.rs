@@ -152,12 +152,11 @@ impl Elements {
         }
     }
 
-    /// Adds the last element again and again, up to a number of elements. Nothing happens if there are none yet.
+    /// Adds the last element again and again, or zeros if there is none, up to a number of elements.
     pub fn repeat_last(&mut self, elements: usize) {
-        fn fill<T: Copy>(v: &mut Vec<T>, elements: usize) {
-            if let Some(&last) = v.last() {
-                v.resize(elements.max(v.len()), last);
-            }
+        fn fill<T: Copy + Default>(v: &mut Vec<T>, elements: usize) {
+            let last = v.last().copied().unwrap_or_default();
+            v.resize(elements.max(v.len()), last);
         }
         match &mut self.data {
             Data::F32(v) => fill(v, elements),

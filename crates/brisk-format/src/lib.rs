@@ -7,7 +7,7 @@
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
 //! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet.
-//! - [`TfCheckpoint`]: the variables of TensorFlow's checkpoints and SavedModels.
+//! - [`TfCheckpoint`] and [`read_saved_model`]: the variables and the graphs of TensorFlow.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
 //!
@@ -40,7 +40,10 @@ pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_mod
 pub use mxnet::{
     MxnetInput, MxnetNode, MxnetParameters, MxnetSymbol, read_mxnet_parameters, read_mxnet_symbol,
 };
-pub use tensorflow::{TfCheckpoint, TfType, TfVariable};
+pub use tensorflow::{
+    TfAttribute, TfCheckpoint, TfConstant, TfEndpoint, TfFunction, TfGraph, TfInput, TfNode, TfObject,
+    TfObjectVariable, TfSavedModel, TfShape, TfSignature, TfType, TfVariable, read_saved_model,
+};
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
 
 /// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.

@@ -109,9 +109,6 @@ def main():
         (HERE / name / "assets").rmdir()
     expect("training", HERE / "training" / "ckpt-1")
     expect("partitioned", HERE / "partitioned" / "model.ckpt")
-    x = np.asarray([[1, -1], [0.5, 2]], "f")
-    model = tf.saved_model.load(str(HERE / "types"))
-    save_file({"x": x} | {k: v.numpy() for k, v in model.scale(x).items()}, HERE / "types-scale.safetensors")
 
 
 main()

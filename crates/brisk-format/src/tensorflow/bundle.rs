@@ -252,3 +252,121 @@ fn entry(key: &[u8], value: &[u8], shards: usize) -> Result<Entry, Fault> {
     }
     Ok(Entry { dtype, shape, crc: proto.crc32c, shard, offset, size, slices })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::proto::tensor_shape_proto::Dim;
+    use super::super::proto::tensor_slice_proto::Extent;
+    use super::super::proto::{TensorShapeProto, TensorSliceProto};
+    use super::super::table::tests as table;
+    use super::*;
+
+    fn shape(sizes: &[i64]) -> Option<TensorShapeProto> {
+        Some(TensorShapeProto { dim: sizes.iter().map(|&size| Dim { size }).collect(), unknown_rank: false })
+    }
+
+    fn entry(sizes: &[i64], offset: i64, size: i64) -> BundleEntryProto {
+        BundleEntryProto { dtype: 1, shape: shape(sizes), offset, size, ..BundleEntryProto::default() }
+    }
+
+    fn part(extents: &[(i64, i64)]) -> TensorSliceProto {
+        let extent = extents.iter().map(|&(start, length)| Extent { start, length: Some(length) });
+        TensorSliceProto { extent: extent.collect() }
+    }
+
+    /// Opens a bundle of entries over 16 bytes, and reads all of it.
+    fn read(header: &BundleHeaderProto, entries: &[(&[u8], Vec<u8>)]) -> Result<()> {
+        let dir = tempfile::tempdir().unwrap();
+        let prefix = dir.path().join("ckpt");
+        std::fs::write(with_suffix(&prefix, ".data-00000-of-00001"), [0; 16]).unwrap();
+        let header = table::entry(0, b"", &header.encode_to_vec());
+        let entries = entries.iter().map(|(key, value)| table::entry(0, key, value));
+        let file = table::table(&std::iter::once(header).chain(entries).collect::<Vec<_>>(), 0);
+        std::fs::write(with_suffix(&prefix, ".index"), file).unwrap();
+        let bundle = Bundle::open(&prefix)?;
+        bundle.names.iter().try_for_each(|name| bundle.tensor(name).map(drop))
+    }
+
+    const ONE: BundleHeaderProto = BundleHeaderProto { num_shards: 1, endianness: 0 };
+
+    #[test]
+    fn what_lies_is_found_out() {
+        let big_endian = BundleHeaderProto { endianness: 1, ..ONE };
+        let no_shards = BundleHeaderProto { num_shards: 0, ..ONE };
+        let cases: Vec<(BundleHeaderProto, Vec<BundleEntryProto>, &str)> = vec![
+            (big_endian, vec![], "its numbers are big-endian; expected little-endian"),
+            (no_shards, vec![], "there are 0 files of data; expected 1 to 99999"),
+            (
+                ONE,
+                vec![entry(&[1_000_000_000], 0, 4_000_000_000)],
+                "ends at byte 4000000000, but the file has only 16",
+            ),
+            (
+                ONE,
+                vec![entry(&[1_000_000_000], 0, 16)],
+                "float32 [1000000000] takes 4000000000 bytes, but has 16",
+            ),
+            (ONE, vec![entry(&[i64::MAX, i64::MAX], 0, 16)], "takes more bytes than any file has"),
+            (ONE, vec![entry(&[-1], 0, 4)], "has a shape that is not known"),
+            (ONE, vec![entry(&[4], -8, 16)], "has no sound place"),
+            (ONE, vec![entry(&[4], i64::MAX, 16)], "ends at byte"),
+            (ONE, vec![BundleEntryProto { shard_id: 1, ..entry(&[4], 0, 16) }], "is in the file of data 1"),
+            (ONE, vec![entry(&[3], 0, 12), entry(&[3], 4, 12)], "the entry \"b\" overlaps another one"),
+            (ONE, vec![entry(&[4], 0, 16)], "the checksum of \"a\" is wrong"),
+            (
+                ONE,
+                vec![BundleEntryProto { dtype: 21, ..entry(&[], 0, 4) }],
+                "has elements of type variant; expected one of",
+            ),
+        ];
+        for (header, entries, expected) in cases {
+            let named = [&b"a"[..], b"b"].into_iter().zip(entries.iter().map(Message::encode_to_vec));
+            let error = read(&header, &named.collect::<Vec<_>>()).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains(expected) && !error.is_io(), "{said}\ndoes not say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn parts_are_all_of_a_variable_and_nothing_twice() {
+        let cases: Vec<(Vec<TensorSliceProto>, &str)> = vec![
+            (vec![part(&[(0, 2), (0, 2)])], "has a part that lies outside of it"),
+            (vec![part(&[(3, 2)])], "has a part that lies outside of it"),
+            (vec![part(&[(-1, 2)])], "has a part that lies outside of it"),
+            (vec![part(&[(0, 2)]), part(&[(1, 3)])], "has parts that overlap"),
+            (vec![part(&[(0, 2)]), part(&[(0, 2)])], "has parts that overlap"),
+            (vec![part(&[(0, 2)])], "[4] is more than its 1 parts"),
+            (vec![part(&[(0, 2)]), part(&[(2, 2)])], "the part [2] at [0] is missing"),
+            (vec![part(&[(0, 0)]); 4097], "has 4097 parts; at most 4096 are read"),
+        ];
+        for (slices, expected) in cases {
+            let entry = BundleEntryProto { slices, ..entry(&[4], 0, 0) };
+            let said = read(&ONE, &[(b"a", entry.encode_to_vec())]).unwrap_err().to_string();
+            assert!(said.contains(expected), "{said}\ndoes not say {expected:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        /// The checksums of the index are right, what it says is not.
+        #[test]
+        fn no_entry_makes_it_panic(
+            parts in prop::collection::vec((-1i64..4, -1i64..4), 0..3),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            noise in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let slices = parts.iter().map(|&p| part(&[p])).collect();
+            let mut bytes = BundleEntryProto { slices, ..entry(&[4], 0, 16) }.encode_to_vec();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Err(error) = read(&ONE, &[(b"a", bytes), (b"b", noise)]) {
+                prop_assert!(!error.is_io(), "{error}");
+            }
+        }
+    }
+}

@@ -3,11 +3,17 @@
 mod bundle;
 mod checkpoint;
 mod checksum;
+mod constant;
+mod graph;
 mod names;
 mod proto;
+mod saved_model;
 mod slices;
 mod table;
 mod types;
 
 pub use checkpoint::{TfCheckpoint, TfVariable};
-pub use types::TfType;
+pub use constant::TfConstant;
+pub use graph::{TfAttribute, TfFunction, TfGraph, TfInput, TfNode};
+pub use saved_model::{TfEndpoint, TfObject, TfObjectVariable, TfSavedModel, TfSignature, read_saved_model};
+pub use types::{TfShape, TfType};

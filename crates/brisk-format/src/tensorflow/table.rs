@@ -132,7 +132,7 @@ fn each_of_block(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn varint(n: usize) -> Vec<u8> {
@@ -141,7 +141,7 @@ mod tests {
         bytes
     }
 
-    fn entry(shared: usize, own: &[u8], value: &[u8]) -> Vec<u8> {
+    pub fn entry(shared: usize, own: &[u8], value: &[u8]) -> Vec<u8> {
         [varint(shared), varint(own.len()), varint(value.len()), own.into(), value.into()].concat()
     }
 
@@ -165,7 +165,7 @@ mod tests {
         [file, footer, MAGIC.to_le_bytes().into()].concat()
     }
 
-    fn table(entries: &[Vec<u8>], kind: u8) -> Vec<u8> {
+    pub fn table(entries: &[Vec<u8>], kind: u8) -> Vec<u8> {
         let mut file = Vec::new();
         let place = add(&mut file, &entries.concat(), kind);
         finish(file, &[place])

@@ -70,10 +70,11 @@ impl fmt::Display for TfType {
     }
 }
 
-/// The sizes of a shape, `None` for one that is not known; `None` if not even the number of axes is.
-///
-/// A shape with a negative size other than -1 counts as unknown in that size too, as TensorFlow writes none.
-pub(super) fn partial_shape(shape: &TensorShapeProto) -> Option<Vec<Option<usize>>> {
+/// A shape of TensorFlow: the sizes of axes, `None` for one that is not known; `None` if not even the number of axes is.
+pub type TfShape = Option<Vec<Option<usize>>>;
+
+/// What a shape says; negative sizes are not known.
+pub(super) fn partial_shape(shape: &TensorShapeProto) -> TfShape {
     (!shape.unknown_rank).then(|| shape.dim.iter().map(|d| d.size.try_into().ok()).collect())
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use brisk_format::TfCheckpoint;
+use brisk_format::{TfCheckpoint, read_saved_model};
 use proptest::prelude::*;
 
 use super::{copy, golden};
@@ -70,6 +70,26 @@ proptest! {
         fs::write(dir.path().join("model.ckpt.index"), bad).unwrap();
         if let Err(error) = read_all(dir.path()) {
             prop_assert!(!error.is_io(), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_saved_model_makes_it_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let good = fs::read(golden("types/saved_model.pb")).unwrap();
+        let path = dir.path().join("saved_model.pb");
+        fs::write(&path, crate::hostile::mutate(&good, &changes, cut)).unwrap();
+        match read_saved_model(&path) {
+            Err(error) => prop_assert!(!error.is_io(), "{error}"),
+            Ok(model) => {
+                model.graph.order();
+                for node in model.graph.nodes.iter().chain(model.functions.values().flat_map(|f| &f.graph.nodes)) {
+                    node.constant().map(|c| c.tensor().map(drop));
+                }
+            }
         }
     }
 }

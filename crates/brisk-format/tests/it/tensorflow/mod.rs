@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod hostile;
+mod saved_model;
 
 use std::fs;
 use std::path::{Path, PathBuf};
