@@ -6,6 +6,7 @@
 //! - [`model_files`]: what a model folder consists of.
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
+//! - [`read_flax`]: checkpoints of Flax.
 //! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet.
 //! - [`TfCheckpoint`] and [`read_saved_model`]: the variables and the graphs of TensorFlow.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
@@ -18,6 +19,7 @@ mod atomic;
 mod checkpoint;
 mod elements;
 mod error;
+mod flax;
 mod hashed;
 mod header;
 mod huggingface;
@@ -32,6 +34,7 @@ mod tensors;
 pub use atomic::{write_atomic, write_text};
 pub use checkpoint::{Checkpoint, load_checkpoint, save_checkpoint};
 pub use error::{Error, Result, TensorProblem};
+pub use flax::{FlaxCheckpoint, read_flax};
 pub use huggingface::{
     Family, Head, HfConfig, HfExport, HfFolder, LoadReport, SentencePooling, Sentences, save_huggingface,
 };

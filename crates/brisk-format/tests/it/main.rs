@@ -1,6 +1,7 @@
 //! What is kept comes back, and nothing that can be read makes it panic.
 
 mod checkpoint;
+mod flax;
 mod full_disk;
 mod hostile;
 mod huggingface;
