@@ -94,6 +94,17 @@ def partitioned(folder):
             file.unlink()
 
 
+def slots(prefix):
+    """As Keras 2 and TensorFlow 1 save: an optimizer's slots belong to its variables, by reference."""
+    module = tf.Module()
+    module.w = tf.Variable([[1.0, 2.0]], name="dense/kernel")
+    optimizer = tf.compat.v1.train.AdamOptimizer(0.1)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(module.w**2)
+    optimizer.apply_gradients([(tape.gradient(loss, module.w), module.w)])
+    tf.train.Checkpoint(model=module, optimizer=optimizer).write(str(prefix))
+
+
 def main():
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
@@ -101,6 +112,7 @@ def main():
     model = network()
     model.export(str(HERE / "export"), verbose=False)
     tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(str(HERE / "training" / "ckpt"))
+    slots(HERE / "slots" / "ckpt")
     (HERE / "partitioned").mkdir()
     partitioned(HERE / "partitioned")
     for name in ("types", "export"):
@@ -108,6 +120,7 @@ def main():
         (HERE / name / "fingerprint.pb").unlink()
         (HERE / name / "assets").rmdir()
     expect("training", HERE / "training" / "ckpt-1")
+    expect("slots", HERE / "slots" / "ckpt")
     expect("partitioned", HERE / "partitioned" / "model.ckpt")
 
 

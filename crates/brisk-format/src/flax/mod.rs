@@ -1,6 +1,7 @@
 //! Flax and JAX: parameters as `flax.serialization` writes them (MessagePack).
 //!
-//! Orbax's folders are not read: tensors in them are chunks of Zarr, mostly within a database (OCDBT), and nothing small reads that.
+//! Orbax's folders are not read: tensors in them are chunks of Zarr, compressed with Zstandard, within a database (OCDBT). The library
+//! for Zarr brings a hundred crates, some of them in C, and none reads the database.
 
 mod msgpack;
 
@@ -12,7 +13,7 @@ use crate::source::Source;
 use crate::{Error, Result};
 
 /// Files and folders by which a folder of Orbax is known.
-const ORBAX: [&str; 5] = ["_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "d", "checkpoint"];
+const ORBAX: [&str; 3] = ["_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt"];
 
 /// Tensors of a Flax model or training state.
 ///

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use bytes::Bytes;
+use prost::Message;
+
 use super::constant::{Constants, TfConstant};
 use super::proto::{self, attr_value::Value};
 use super::types::{TfShape, TfType, partial_shape};
@@ -60,8 +63,22 @@ pub enum TfAttribute {
     Function(String, BTreeMap<String, TfAttribute>),
     /// The name of an attribute of the function around it.
     Placeholder(String),
-    /// Several of one kind.
-    List(Vec<TfAttribute>),
+    /// Whole numbers. An empty list of anything is one of these.
+    Integers(Vec<i64>),
+    /// Numbers.
+    Floats(Vec<f32>),
+    /// Each of them yes or no.
+    Bools(Vec<bool>),
+    /// Texts, or any bytes.
+    Texts(Vec<Vec<u8>>),
+    /// Element types.
+    Types(Vec<TfType>),
+    /// Shapes.
+    Shapes(Vec<TfShape>),
+    /// Tensors.
+    Constants(Vec<TfConstant>),
+    /// Functions, each with what it is told.
+    Functions(Vec<(String, BTreeMap<String, TfAttribute>)>),
 }
 
 /// A function of TensorFlow: a graph with arguments and results. Functions may call each other in a circle.
@@ -108,12 +125,13 @@ impl TfGraph {
 
     /// Reads nodes; each value that one of them reads must be another one's, or an argument.
     pub(super) fn read(
-        nodes: Vec<proto::NodeDef>,
+        nodes: Vec<Bytes>,
         arguments: &HashSet<String>,
         constants: &mut Constants,
     ) -> Result<TfGraph, Fault> {
         let mut graph = TfGraph::default();
         for node in nodes {
+            let node: proto::NodeDef = decode(node)?;
             if node.name.is_empty() || node.op.is_empty() {
                 return Err(Fault::Unsound(format!("node {:?} has no name or no operation", node.name)));
             }
@@ -154,13 +172,11 @@ impl TfNode {
     }
 
     /// An attribute that is a list of whole numbers, such as `strides`.
-    pub fn integers(&self, attribute: &str) -> Option<Vec<i64>> {
-        let TfAttribute::List(list) = self.attributes.get(attribute)? else { return None };
-        let number = |a: &TfAttribute| match a {
-            TfAttribute::Integer(n) => Some(*n),
+    pub fn integers(&self, attribute: &str) -> Option<&[i64]> {
+        match self.attributes.get(attribute)? {
+            TfAttribute::Integers(numbers) => Some(numbers),
             _ => None,
-        };
-        list.iter().map(number).collect()
+        }
     }
 
     /// The tensor that a `Const` is.
@@ -195,10 +211,8 @@ impl TfInput {
 }
 
 impl TfFunction {
-    pub(super) fn read(
-        function: proto::FunctionDef,
-        constants: &mut Constants,
-    ) -> Result<(String, TfFunction), Fault> {
+    pub(super) fn read(function: Bytes, constants: &mut Constants) -> Result<(String, TfFunction), Fault> {
+        let function: proto::FunctionDef = decode(function)?;
         let signature = function.signature.unwrap_or_default();
         let within = |f: Fault| f.within(&format!("function {:?}", signature.name));
         let inputs: Vec<_> = signature.input_arg.into_iter().map(|a| (a.name, TfType(a.r#type))).collect();
@@ -247,17 +261,53 @@ fn attribute(value: Value, constants: &mut Constants) -> Result<TfAttribute, Fau
         Value::Tensor(tensor) => TfAttribute::Constant(constants.read(tensor)?.into()),
         Value::Placeholder(name) => TfAttribute::Placeholder(name),
         Value::Func(func) => TfAttribute::Function(func.name, attributes(func.attr, constants)?),
-        Value::List(list) => {
-            let values = list.s.into_iter().map(Value::S);
-            let values =
-                values.chain(list.i.into_iter().map(Value::I)).chain(list.f.into_iter().map(Value::F));
-            let values = values
-                .chain(list.b.into_iter().map(Value::B))
-                .chain(list.r#type.into_iter().map(Value::Type));
-            let values = values.chain(list.shape.into_iter().map(Value::Shape));
-            let values = values.chain(list.tensor.into_iter().map(Value::Tensor));
-            let values = values.chain(list.func.into_iter().map(Value::Func));
-            TfAttribute::List(values.map(|v| attribute(v, constants)).collect::<Result<_, _>>()?)
-        }
+        Value::List(list) => self::list(list, constants)?,
     })
+}
+
+/// A list has one kind; the others are empty.
+fn list(list: proto::attr_value::ListValue, constants: &mut Constants) -> Result<TfAttribute, Fault> {
+    let kinds = [
+        list.s.is_empty(),
+        list.i.is_empty(),
+        list.f.is_empty(),
+        list.b.is_empty(),
+        list.r#type.is_empty(),
+        list.shape.is_empty(),
+        list.tensor.is_empty(),
+        list.func.is_empty(),
+    ];
+    if kinds.into_iter().filter(|empty| !empty).count() > 1 {
+        return Err(Fault::Unsound("a list has items of several kinds".into()));
+    }
+    Ok(if !list.s.is_empty() {
+        TfAttribute::Texts(list.s.into_iter().map(Into::into).collect())
+    } else if !list.f.is_empty() {
+        TfAttribute::Floats(list.f)
+    } else if !list.b.is_empty() {
+        TfAttribute::Bools(list.b)
+    } else if !list.r#type.is_empty() {
+        TfAttribute::Types(list.r#type.into_iter().map(TfType).collect())
+    } else if !list.shape.is_empty() {
+        TfAttribute::Shapes(list.shape.iter().map(partial_shape).collect())
+    } else if !list.tensor.is_empty() {
+        let tensor = |t| constants.read(decode(t)?);
+        TfAttribute::Constants(list.tensor.into_iter().map(tensor).collect::<Result<_, _>>()?)
+    } else if !list.func.is_empty() {
+        let mut functions = Vec::new();
+        for func in list.func {
+            functions.push((func.name, attributes(func.attr, constants)?));
+        }
+        TfAttribute::Functions(functions)
+    } else {
+        TfAttribute::Integers(list.i)
+    })
+}
+
+/// Decodes a message that is one of many. None of them is empty.
+pub(super) fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Fault> {
+    match bytes.is_empty() {
+        true => Err(Fault::Unsound("a message is empty".into())),
+        false => M::decode(bytes).map_err(|e| Fault::Unsound(e.to_string())),
+    }
 }

@@ -64,8 +64,9 @@ pub mod attr_value {
         pub r#type: ::prost::alloc::vec::Vec<i32>,
         #[prost(message, repeated, tag = "7")]
         pub shape: ::prost::alloc::vec::Vec<super::TensorShapeProto>,
-        #[prost(message, repeated, tag = "8")]
-        pub tensor: ::prost::alloc::vec::Vec<super::TensorProto>,
+        /// TensorProto
+        #[prost(bytes = "bytes", repeated, tag = "8")]
+        pub tensor: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
         #[prost(message, repeated, tag = "9")]
         pub func: ::prost::alloc::vec::Vec<super::NameAttrList>,
     }
@@ -111,24 +112,27 @@ pub struct NodeDef {
     #[prost(map = "string, message", tag = "5")]
     pub attr: ::std::collections::HashMap<::prost::alloc::string::String, AttrValue>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GraphDef {
-    #[prost(message, repeated, tag = "1")]
-    pub node: ::prost::alloc::vec::Vec<NodeDef>,
+    /// NodeDef
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub node: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(message, optional, tag = "2")]
     pub library: ::core::option::Option<FunctionDefLibrary>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FunctionDefLibrary {
-    #[prost(message, repeated, tag = "1")]
-    pub function: ::prost::alloc::vec::Vec<FunctionDef>,
+    /// FunctionDef
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub function: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FunctionDef {
     #[prost(message, optional, tag = "1")]
     pub signature: ::core::option::Option<OpDef>,
-    #[prost(message, repeated, tag = "3")]
-    pub node_def: ::prost::alloc::vec::Vec<NodeDef>,
+    /// NodeDef
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub node_def: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(map = "string, string", tag = "4")]
     pub ret: ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
 }
@@ -151,10 +155,11 @@ pub mod op_def {
         pub r#type: i32,
     }
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SavedModel {
-    #[prost(message, repeated, tag = "2")]
-    pub meta_graphs: ::prost::alloc::vec::Vec<MetaGraphDef>,
+    /// MetaGraphDef
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub meta_graphs: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MetaGraphDef {
@@ -197,8 +202,9 @@ pub struct TensorInfo {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SavedObjectGraph {
-    #[prost(message, repeated, tag = "1")]
-    pub nodes: ::prost::alloc::vec::Vec<SavedObject>,
+    /// SavedObject
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(map = "string, message", tag = "2")]
     pub concrete_functions:
         ::std::collections::HashMap<::prost::alloc::string::String, SavedConcreteFunction>,

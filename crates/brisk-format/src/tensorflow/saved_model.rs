@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::checkpoint::TfCheckpoint;
 use super::constant::Constants;
-use super::graph::{TfFunction, TfGraph, TfInput};
+use super::graph::{TfFunction, TfGraph, TfInput, decode};
 use super::proto;
 use super::types::{TfShape, TfType, partial_shape};
 use crate::Result;
@@ -76,7 +77,7 @@ pub struct TfObject {
     /// What it holds: names in it, and objects.
     pub children: Vec<(String, usize)>,
     /// What is known of it, if it is a variable.
-    pub variable: Option<TfObjectVariable>,
+    pub variable: Option<Box<TfObjectVariable>>,
 }
 
 /// A variable among the objects of a SavedModel.
@@ -99,7 +100,7 @@ pub fn read_saved_model(path: &Path) -> Result<TfSavedModel> {
     read(bytes.into(), &path).map_err(|f| f.malformed(&path, FORMAT))
 }
 
-fn read(bytes: bytes::Bytes, path: &Path) -> Result<TfSavedModel, Fault> {
+fn read(bytes: Bytes, path: &Path) -> Result<TfSavedModel, Fault> {
     let model = proto::SavedModel::decode(bytes).map_err(|e| Fault::Unsound(e.to_string()))?;
     let meta = choose(model.meta_graphs)?;
     let mut constants = Constants::new(path);
@@ -124,20 +125,28 @@ fn read(bytes: bytes::Bytes, path: &Path) -> Result<TfSavedModel, Fault> {
 }
 
 /// The graph for serving, or the only one.
-fn choose(mut graphs: Vec<proto::MetaGraphDef>) -> Result<proto::MetaGraphDef, Fault> {
-    let tags = |g: &proto::MetaGraphDef| g.meta_info_def.as_ref().map_or(Vec::new(), |i| i.tags.clone());
-    let serve = graphs.iter().position(|g| tags(g).iter().any(|t| t == SERVE));
-    match (serve, graphs.len()) {
-        (Some(i), _) => Ok(graphs.swap_remove(i)),
-        (None, 1) => Ok(graphs.remove(0)),
-        (None, 0) => Err(Fault::Unsound("it has no graph".into())),
-        (None, _) => {
-            let found: Vec<_> = graphs.iter().take(8).map(tags).collect();
-            Err(Fault::Unsupported(format!(
-                "none of its graphs has the tag {SERVE:?}, only {found:?}; save it for serving"
-            )))
-        }
+fn choose(graphs: Vec<Bytes>) -> Result<proto::MetaGraphDef, Fault> {
+    /// Nobody saves more of them; each is a whole graph.
+    const MOST: usize = 64;
+    if graphs.len() > MOST {
+        return Err(Fault::Unsound(format!("it has {} graphs; at most {MOST} are read", graphs.len())));
     }
+    let only = graphs.len() == 1;
+    let mut found = Vec::new();
+    for graph in graphs {
+        let graph: proto::MetaGraphDef = decode(graph)?;
+        let tags = graph.meta_info_def.as_ref().map_or(&[][..], |info| &info.tags);
+        if only || tags.iter().any(|tag| tag == SERVE) {
+            return Ok(graph);
+        }
+        found.push(tags.to_vec());
+    }
+    if found.is_empty() {
+        return Err(Fault::Unsound("it has no graph".into()));
+    }
+    Err(Fault::Unsupported(format!(
+        "none of its graphs has the tag {SERVE:?}, only {found:?}; save it for serving"
+    )))
 }
 
 impl TfSignature {
@@ -172,11 +181,13 @@ fn objects(graph: proto::SavedObjectGraph) -> Result<Objects, Fault> {
         shape: v.shape.as_ref().and_then(partial_shape),
         trainable: v.trainable,
     };
-    let object = |node: proto::SavedObject| {
+    let object = |node: Bytes| {
+        // An object of which nothing is known may be empty.
+        let node = proto::SavedObject::decode(node).map_err(|e| Fault::Unsound(e.to_string()))?;
         let children = node.children.into_iter().map(|c| Ok((c.local_name, number(c.node_id)?)));
         Ok(TfObject {
             children: children.collect::<Result<_, Fault>>()?,
-            variable: node.variable.map(variable),
+            variable: node.variable.map(|v| Box::new(variable(v))),
         })
     };
     let bound = graph.concrete_functions.into_iter().map(|(name, function)| {
@@ -222,13 +233,20 @@ mod tests {
         NodeDef { name: name.into(), op: "Op".into(), input, attr: HashMap::new() }
     }
 
+    fn encoded<M: Message>(message: &M) -> Bytes {
+        message.encode_to_vec().into()
+    }
+
     fn model(node: Vec<NodeDef>) -> proto::MetaGraphDef {
-        let graph = proto::GraphDef { node, library: None };
+        let graph = proto::GraphDef { node: node.iter().map(encoded).collect(), library: None };
         proto::MetaGraphDef { graph_def: Some(graph), ..proto::MetaGraphDef::default() }
     }
 
     fn saved(meta: proto::MetaGraphDef) -> Result<TfSavedModel, Fault> {
-        read(proto::SavedModel { meta_graphs: vec![meta] }.encode_to_vec().into(), "saved_model.pb".as_ref())
+        read(
+            proto::SavedModel { meta_graphs: vec![encoded(&meta)] }.encode_to_vec().into(),
+            "saved_model.pb".as_ref(),
+        )
     }
 
     fn fails(meta: proto::MetaGraphDef, expected: &str) {
@@ -282,12 +300,13 @@ mod tests {
             let output_arg = vec![ArgDef { name: "y".into(), r#type: 1 }];
             FunctionDef {
                 signature: Some(OpDef { name: "f".into(), input_arg, output_arg }),
-                node_def: vec![node("n", &["x"])],
+                node_def: vec![encoded(&node("n", &["x"]))],
                 ret: HashMap::from([("y".to_string(), ret.to_string())]),
             }
         };
         let with = |function: Vec<FunctionDef>| {
             let mut model = model(vec![]);
+            let function = function.iter().map(encoded).collect();
             let library = Some(proto::FunctionDefLibrary { function });
             model.graph_def.as_mut().unwrap().library = library;
             model
@@ -319,6 +338,21 @@ mod tests {
     }
 
     #[test]
+    fn empty_messages_do_not_fill_the_memory() {
+        let mut graph = model(vec![]);
+        graph.graph_def.as_mut().unwrap().node = vec![Bytes::new(); 1000];
+        fails(graph, "a message is empty");
+        let mut tensors = node("a", &[]);
+        let list = proto::attr_value::ListValue { tensor: vec![Bytes::new(); 1000], ..Default::default() };
+        tensors.attr.insert("v".into(), AttrValue { value: Some(Value::List(list)) });
+        fails(model(vec![tensors]), "node \"a\": attribute \"v\": a message is empty");
+        let mixed = proto::attr_value::ListValue { i: vec![1], b: vec![true], ..Default::default() };
+        let mut mixed_node = node("a", &[]);
+        mixed_node.attr.insert("v".into(), AttrValue { value: Some(Value::List(mixed)) });
+        fails(model(vec![mixed_node]), "a list has items of several kinds");
+    }
+
+    #[test]
     fn attributes_may_not_nest_for_ever() {
         let mut value = AttrValue { value: Some(Value::I(1)) };
         for _ in 0..1000 {
@@ -339,8 +373,10 @@ mod tests {
             };
             proto::MetaGraphDef { meta_info_def: Some(info), ..model(vec![node(name, &[])]) }
         };
-        let read =
-            |meta_graphs| read(proto::SavedModel { meta_graphs }.encode_to_vec().into(), "m.pb".as_ref());
+        let read = |graphs: Vec<proto::MetaGraphDef>| {
+            let meta_graphs = graphs.iter().map(encoded).collect();
+            read(proto::SavedModel { meta_graphs }.encode_to_vec().into(), "m.pb".as_ref())
+        };
         let found = read(vec![tagged("train", "a"), tagged("serve", "b")]).unwrap();
         assert!(found.graph.node("b").is_some());
         let Err(Fault::Unsupported(said)) = read(vec![tagged("a", "a"), tagged("b", "b")]) else { panic!() };

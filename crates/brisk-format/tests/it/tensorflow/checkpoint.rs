@@ -107,6 +107,16 @@ fn what_is_the_optimizers_is_kept_apart() {
 }
 
 #[test]
+fn slots_are_the_optimizers() {
+    let checkpoint = TfCheckpoint::open(&golden("slots")).unwrap();
+    check(&checkpoint, "slots.safetensors");
+    assert_eq!(names(&checkpoint, false), [("dense/kernel", "model/w")]);
+    let slots = names(&checkpoint, true);
+    let m = ("dense/kernel/Adam", "model/w/.OPTIMIZER_SLOT/optimizer/m");
+    assert!(slots.len() == 4 && slots.contains(&m), "{slots:?}");
+}
+
+#[test]
 fn variables_in_parts_and_in_several_files_are_read() {
     let checkpoint = TfCheckpoint::open(&golden("partitioned")).unwrap();
     check(&checkpoint, "partitioned.safetensors");
