@@ -13,7 +13,7 @@
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
 //!
 //! What is read here may come from anywhere: it is checked before it is believed, no code runs, no more memory is taken
-//! than the files are long, and no bytes make it panic.
+//! than the length of the files calls for, and no bytes make it panic.
 
 mod atomic;
 mod checkpoint;

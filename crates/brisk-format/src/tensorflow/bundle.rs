@@ -119,21 +119,27 @@ impl Bundle {
         if entry.slices.is_empty() {
             return self.numbers(name, entry, element);
         }
+        let parts =
+            entry.slices.iter().map(|slice| self.part(name, entry, slice)).collect::<Result<Vec<_>>>()?;
         let mut whole = Tensor::zeros(element.dtype(), &entry.shape[..]);
-        for slice in &entry.slices {
-            let part = self.entries.get(&slice.key);
-            let same = |e: &&Entry| e.shape == slice.shape && e.dtype == entry.dtype && e.slices.is_empty();
-            let Some(part) = part.filter(same) else {
-                let (begin, shape) = (&slice.begin, &slice.shape);
-                let found = format!(
-                    "variable {name:?}: the part {shape:?} at {begin:?} is missing, or has another shape or type"
-                );
-                return Err(Fault::Unsound(found).malformed(&self.index, FORMAT));
-            };
+        for (slice, part) in entry.slices.iter().zip(parts) {
             let part = self.numbers(name, part, element)?;
             put(&mut whole, slice, &part).map_err(|e| Error::content(&self.index, e))?;
         }
         Ok(whole)
+    }
+
+    /// A part of a variable, all of whose bytes are there.
+    fn part(&self, name: &str, whole: &Entry, slice: &Slice) -> Result<&Entry> {
+        let fits = |e: &&Entry| e.shape == slice.shape && e.dtype == whole.dtype && e.slices.is_empty();
+        let Some(part) = self.entries.get(&slice.key).filter(fits) else {
+            let (begin, shape) = (&slice.begin, &slice.shape);
+            let found = "is missing, or has another shape or type";
+            let found = format!("variable {name:?}: the part {shape:?} at {begin:?} {found}");
+            return Err(Fault::Unsound(found).malformed(&self.index, FORMAT));
+        };
+        self.data(part, name)?;
+        Ok(part)
     }
 
     fn numbers(&self, name: &str, entry: &Entry, element: Element) -> Result<Tensor> {
@@ -346,6 +352,20 @@ mod tests {
             let said = read(&ONE, &[(b"a", entry.encode_to_vec())]).unwrap_err().to_string();
             assert!(said.contains(expected), "{said}\ndoes not say {expected:?}");
         }
+    }
+
+    /// No memory is taken for the whole before its parts are known to be there.
+    #[test]
+    fn parts_lie_within_their_files() {
+        let size = 1 << 60;
+        let slices = vec![part(&[(0, size)]), part(&[(size, 4)])];
+        let keys = super::slices("a", &[(size + 4) as usize], &slices).unwrap();
+        let whole = BundleEntryProto { slices, ..entry(&[size + 4], 0, 0) }.encode_to_vec();
+        let parts = [entry(&[size], 16, 4 * size).encode_to_vec(), entry(&[4], 0, 16).encode_to_vec()];
+        let [first, last] = parts;
+        let entries = [(&keys[0].key[..], first), (&keys[1].key[..], last), (b"a", whole)];
+        let said = read(&ONE, &entries).unwrap_err().to_string();
+        assert!(said.contains("ends at byte 4611686018427387920, but the file has only 16"), "{said}");
     }
 
     proptest! {

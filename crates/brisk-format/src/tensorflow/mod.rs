@@ -6,6 +6,8 @@ mod checksum;
 mod constant;
 mod graph;
 mod names;
+#[allow(missing_docs, clippy::all, unused_qualifications)]
+#[rustfmt::skip]
 mod proto;
 mod saved_model;
 mod slices;

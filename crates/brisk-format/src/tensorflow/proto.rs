@@ -134,7 +134,10 @@ pub struct FunctionDef {
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub node_def: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(map = "string, string", tag = "4")]
-    pub ret: ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub ret: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OpDef {
@@ -168,7 +171,10 @@ pub struct MetaGraphDef {
     #[prost(message, optional, tag = "2")]
     pub graph_def: ::core::option::Option<GraphDef>,
     #[prost(map = "string, message", tag = "5")]
-    pub signature_def: ::std::collections::HashMap<::prost::alloc::string::String, SignatureDef>,
+    pub signature_def: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        SignatureDef,
+    >,
     #[prost(message, optional, tag = "7")]
     pub object_graph_def: ::core::option::Option<SavedObjectGraph>,
 }
@@ -206,13 +212,17 @@ pub struct SavedObjectGraph {
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub nodes: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(map = "string, message", tag = "2")]
-    pub concrete_functions:
-        ::std::collections::HashMap<::prost::alloc::string::String, SavedConcreteFunction>,
+    pub concrete_functions: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        SavedConcreteFunction,
+    >,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SavedObject {
     #[prost(message, repeated, tag = "1")]
-    pub children: ::prost::alloc::vec::Vec<trackable_object_graph::trackable_object::ObjectReference>,
+    pub children: ::prost::alloc::vec::Vec<
+        trackable_object_graph::trackable_object::ObjectReference,
+    >,
     #[prost(message, optional, tag = "7")]
     pub variable: ::core::option::Option<SavedVariable>,
 }
@@ -246,7 +256,9 @@ pub mod trackable_object_graph {
         #[prost(message, repeated, tag = "2")]
         pub attributes: ::prost::alloc::vec::Vec<trackable_object::SerializedTensor>,
         #[prost(message, repeated, tag = "3")]
-        pub slot_variables: ::prost::alloc::vec::Vec<trackable_object::SlotVariableReference>,
+        pub slot_variables: ::prost::alloc::vec::Vec<
+            trackable_object::SlotVariableReference,
+        >,
     }
     /// Nested message and enum types in `TrackableObject`.
     pub mod trackable_object {

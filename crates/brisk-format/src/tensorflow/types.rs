@@ -61,6 +61,10 @@ impl fmt::Display for TfType {
             18 => "complex128",
             20 => "resource",
             21 => "variant",
+            24 => "float8_e5m2",
+            25 => "float8_e4m3fn",
+            29 => "int4",
+            30 => "uint4",
             other => match self.element() {
                 Some(element) => element.name(),
                 None => return write!(f, "type {other}"),
