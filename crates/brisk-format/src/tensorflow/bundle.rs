@@ -345,7 +345,7 @@ mod tests {
             (vec![part(&[(0, 2)]), part(&[(0, 2)])], "has parts that overlap"),
             (vec![part(&[(0, 2)])], "[4] is more than its 1 parts"),
             (vec![part(&[(0, 2)]), part(&[(2, 2)])], "the part [2] at [0] is missing"),
-            (vec![part(&[(0, 0)]); 4097], "has 4097 parts; at most 4096 are read"),
+            (vec![part(&[(0, 0)]); 1025], "has 1025 parts; at most 1024 are read"),
         ];
         for (slices, expected) in cases {
             let entry = BundleEntryProto { slices, ..entry(&[4], 0, 0) };

@@ -202,13 +202,14 @@ impl TfSavedModel {
     /// The keys in its checkpoint of the variables among its objects: those that are held by the same names.
     pub fn variable_keys<'a>(&self, checkpoint: &'a TfCheckpoint) -> BTreeMap<usize, &'a str> {
         let mut keys = BTreeMap::new();
-        let mut seen = vec![false; self.objects.len()];
+        // Each object of one side belongs to one of the other.
+        let (mut seen, mut seen_there) = (HashSet::new(), HashSet::new());
         let mut next = vec![(0, 0)];
         while let Some((here, there)) = next.pop() {
             let (Some(object), Some(saved)) = (self.objects.get(here), checkpoint.objects.get(there)) else {
                 continue;
             };
-            if std::mem::replace(&mut seen[here], true) {
+            if !seen.insert(here) || !seen_there.insert(there) {
                 continue;
             }
             if let (Some(_), Some((key, _))) = (&object.variable, &saved.variable) {

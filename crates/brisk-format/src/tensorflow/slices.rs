@@ -6,7 +6,7 @@ use super::proto::TensorSliceProto;
 use crate::tensors::Fault;
 
 /// The most parts of one variable.
-const MOST: usize = 4096;
+const MOST: usize = 1024;
 
 /// A part of a tensor: where it begins and how long it is along each axis.
 #[derive(Debug, PartialEq, Eq)]

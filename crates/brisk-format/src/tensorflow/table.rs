@@ -193,6 +193,9 @@ pub(super) mod tests {
         assert_eq!(read(&table(&entries, 0)).unwrap(), expected);
         assert_eq!(read(&table(&entries, 1)).unwrap(), expected, "with Snappy");
         assert_eq!(read(&finish(Vec::new(), &[])).unwrap(), [], "without blocks");
+        let mut several = Vec::new();
+        let places = [add(&mut several, &entries[..2].concat(), 0), add(&mut several, &entries[2], 1)];
+        assert_eq!(read(&finish(several, &places)).unwrap(), expected, "in two blocks");
     }
 
     #[test]
