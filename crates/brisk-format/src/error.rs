@@ -68,6 +68,16 @@ pub enum Error {
         /// What was expected and what was found.
         found: String,
     },
+    /// A file of another framework breaks the rules of its format.
+    #[error("{path}: not a sound {format}: {found}; export it again, or download it again", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        format: &'static str,
+        /// Where, what was expected and what was found.
+        found: String,
+    },
     /// Tensors are not those that the model has.
     #[error("{path}: its tensors do not fit the model: {}; use the file that was saved with this model", listed(problems), path = path.display())]
     Tensors {

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use memmap2::{Mmap, MmapOptions};
 use safetensors::Dtype;
 
+use crate::elements::narrow;
 use crate::hashed::open_file;
 use crate::header::{Place, read_places};
 use crate::tensors::read_json;
@@ -163,10 +164,4 @@ impl MappedTensors {
         let map = unsafe { MmapOptions::new().offset(begin as u64).len(bytes).map(&self.file) };
         map.map_err(Error::read(&self.path))
     }
-}
-
-/// The nearest f32, unless only infinity is near.
-fn narrow(x: f64) -> Option<f32> {
-    let y = x as f32;
-    (y.is_finite() || !x.is_finite()).then_some(y)
 }

@@ -106,6 +106,8 @@ pub(crate) enum Fault {
     Io(io::Error),
     /// What is there makes no sense.
     Unsound(String),
+    /// What is there is sound, but cannot be used; and what to do.
+    Unsupported(String),
 }
 
 impl From<io::Error> for Fault {
@@ -120,6 +122,25 @@ impl Fault {
         match self {
             Fault::Io(error) => Error::read(path)(error),
             Fault::Unsound(found) => Error::Safetensors { path: path.into(), found },
+            Fault::Unsupported(found) => Error::content(path, found),
+        }
+    }
+
+    /// The error for a file of another format.
+    pub fn malformed(self, path: &Path, format: &'static str) -> Error {
+        match self {
+            Fault::Io(error) => Error::read(path)(error),
+            Fault::Unsound(found) => Error::Malformed { path: path.into(), format, found },
+            Fault::Unsupported(found) => Error::content(path, found),
+        }
+    }
+
+    /// The same, and in which part of the file.
+    pub fn within(self, part: &str) -> Fault {
+        match self {
+            Fault::Unsound(found) => Fault::Unsound(format!("{part}: {found}")),
+            Fault::Unsupported(found) => Fault::Unsupported(format!("{part}: {found}")),
+            io => io,
         }
     }
 }

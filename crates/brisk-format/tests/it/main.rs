@@ -1,12 +1,15 @@
 //! What is kept comes back, and nothing that can be read makes it panic.
 
 mod checkpoint;
+mod flax;
 mod full_disk;
 mod hostile;
 mod huggingface;
 mod mapped;
 mod model;
+mod mxnet;
 mod safetensors;
+mod tensorflow;
 
 use std::path::Path;
 
