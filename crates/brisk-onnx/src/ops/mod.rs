@@ -14,9 +14,12 @@ mod control;
 mod conv;
 mod elementwise;
 mod gather;
+mod grid;
 mod linear;
+mod linear_attention;
 mod loss;
 mod make;
+mod ml;
 mod movement;
 mod norm;
 mod pool;
@@ -28,6 +31,8 @@ mod search;
 mod sequence;
 mod signal;
 mod text;
+mod training;
+mod trees;
 mod vision;
 
 /// How an operator is recorded.
@@ -47,6 +52,13 @@ pub struct Operator {
     /// Its operator set; the empty one is ONNX's own.
     pub domain: &'static str,
     pub(crate) run: Run,
+}
+
+impl Operator {
+    /// The same in another operator set.
+    const fn of(self, domain: &'static str) -> Operator {
+        Operator { domain, ..self }
+    }
 }
 
 type One = for<'a, 'g> fn(&mut Call<'a, 'g>) -> Result<Var<'g>, String>;
@@ -69,9 +81,12 @@ const KINDS: &[&[Operator]] = &[
     conv::OPS,
     elementwise::OPS,
     gather::OPS,
+    grid::OPS,
     linear::OPS,
+    linear_attention::OPS,
     loss::OPS,
     make::OPS,
+    ml::OPS,
     movement::OPS,
     norm::OPS,
     pool::OPS,
@@ -83,6 +98,8 @@ const KINDS: &[&[Operator]] = &[
     sequence::OPS,
     signal::OPS,
     text::OPS,
+    training::OPS,
+    trees::OPS,
     vision::OPS,
 ];
 

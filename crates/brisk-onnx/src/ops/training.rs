@@ -1,0 +1,5 @@
+//! .
+
+use super::Operator;
+
+pub(super) const OPS: &[Operator] = &[];
