@@ -27,6 +27,7 @@ mod quantize;
 mod recurrent;
 mod reduce;
 mod resize;
+mod roi;
 mod search;
 mod sequence;
 mod signal;
@@ -94,6 +95,7 @@ const KINDS: &[&[Operator]] = &[
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
+    roi::OPS,
     search::OPS,
     sequence::OPS,
     signal::OPS,
