@@ -15,12 +15,14 @@ mod conv;
 mod elementwise;
 mod gather;
 mod grid;
+mod label_encoder;
 mod linear;
 mod linear_attention;
 mod loss;
 mod make;
 mod ml;
 mod movement;
+mod ngrams;
 mod norm;
 mod pool;
 mod quantize;
@@ -33,6 +35,7 @@ mod sequence;
 mod signal;
 mod text;
 mod training;
+mod tree_ensemble;
 mod trees;
 mod vision;
 
@@ -83,12 +86,14 @@ const KINDS: &[&[Operator]] = &[
     elementwise::OPS,
     gather::OPS,
     grid::OPS,
+    label_encoder::OPS,
     linear::OPS,
     linear_attention::OPS,
     loss::OPS,
     make::OPS,
     ml::OPS,
     movement::OPS,
+    ngrams::OPS,
     norm::OPS,
     pool::OPS,
     quantize::OPS,
@@ -101,7 +106,7 @@ const KINDS: &[&[Operator]] = &[
     signal::OPS,
     text::OPS,
     training::OPS,
-    trees::OPS,
+    tree_ensemble::OPS,
     vision::OPS,
 ];
 
