@@ -112,6 +112,8 @@ fn taps<'g>(place: Value<'g>, size: usize, how: Between, around: Around) -> Vec<
     let place = if how == Between::Nearest { round(place) } else { place };
     let place = match around {
         Around::Zeros => place,
+        // A cubic goes on beyond the last cell, over cells like that one.
+        Around::Border if how == Between::Cubic => place,
         Around::Border => place.max(0.0).min(end),
         Around::Reflection { at_middle } => reflected(place, size, at_middle),
     };

@@ -149,7 +149,7 @@ fn normalizer<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         return Err(format!("expected rows, found {}", x.shape()));
     };
     let norm = match c.text("norm", "MAX")? {
-        "MAX" => value.abs().reduce_max(&[last]),
+        "MAX" => value.reduce_max(&[last]),
         "L1" => value.abs().sum(&[last]),
         "L2" => value.square().sum(&[last]).sqrt(),
         other => return Err(format!("attribute norm: expected MAX, L1 or L2, found {other:?}")),

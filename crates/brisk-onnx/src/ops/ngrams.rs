@@ -128,10 +128,12 @@ fn tf_idf<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         "TFIDF" => (false, true),
         other => return Err(format!("attribute mode: expected TF, IDF or TFIDF, found {other:?}")),
     };
-    let weights = c.float_list("weights")?.filter(|w| weighted && !w.is_empty()).unwrap_or_default();
+    // The weight of each column is that of its sequence.
+    let mut weights = vec![1.0; ngrams.width];
+    let given = c.float_list("weights")?.filter(|_| weighted).unwrap_or_default();
+    ngrams.columns.iter().zip(given).for_each(|(&column, weight)| weights[column] = weight);
     for (i, count) in counts.iter_mut().enumerate() {
-        let weight = weights.get(i % ngrams.width).copied().unwrap_or(1.0);
-        *count = if once { count.min(1.0) } else { *count } * weight;
+        *count = if once { count.min(1.0) } else { *count } * weights[i % ngrams.width];
     }
     let dims = [&lead[..], &[ngrams.width]].concat();
     Ok(Var::new(Elem::Float, c.make_floats(dims, counts)?))

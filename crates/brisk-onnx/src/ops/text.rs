@@ -185,7 +185,7 @@ fn string_split<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
 /// Words between any white space; of more than `most`, the last is the rest of the text.
 fn words(text: &str, most: usize) -> Vec<String> {
     let mut found = Vec::new();
-    let mut rest = text.trim_start();
+    let mut rest = text.trim();
     while !rest.is_empty() {
         let end = match found.len() + 1 < most {
             true => rest.find(char::is_whitespace).unwrap_or(rest.len()),

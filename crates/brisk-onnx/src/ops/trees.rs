@@ -148,8 +148,8 @@ impl Trees {
 
         let neutral = match together {
             Together::Sum | Together::Average => 0.0,
-            Together::Min => f64::from(f32::MAX),
-            Together::Max => f64::from(f32::MIN),
+            Together::Min => f64::INFINITY,
+            Together::Max => f64::NEG_INFINITY,
         };
         // A row for each node, or for each leaf if that is less.
         let mut number: HashMap<usize, usize> = HashMap::new();
@@ -176,11 +176,13 @@ impl Trees {
         }
         let weights = table(c, Tensor::from_f64s(dtype, [number.len() + 1, self.targets], &weights))?;
         let said = weights.take(ints(rows)?.take(at)); // [n, trees, targets]
+        // A target that nothing is said of is 0.
+        let spoken = |v: Value<'g>| v.equal(neutral).select(c.b.fill_as(0.0, v.shape(), dtype), v);
         Ok(match together {
             Together::Sum => said.sum(&[1]),
             Together::Average => said.mean(&[1]),
-            Together::Min => said.reduce_min(&[1]),
-            Together::Max => said.reduce_max(&[1]),
+            Together::Min => spoken(said.reduce_min(&[1])),
+            Together::Max => spoken(said.reduce_max(&[1])),
         })
     }
 }
