@@ -25,7 +25,10 @@ pub fn by_head<'g>(x: &Var<'g>, heads: i64) -> Result<Value<'g>, String> {
             let heads = heads.ok_or_else(|| format!("{width} columns cannot be divided among the heads"))?;
             Ok(x.floats().reshape([n, length, heads, width / heads]).transpose(&[0, 2, 1, 3]))
         }
-        _ => Err(format!("expected [n, heads, length, size] or [n, length, heads * size], found {}", x.shape())),
+        _ => Err(format!(
+            "expected [n, heads, length, size] or [n, length, heads * size], found {}",
+            x.shape()
+        )),
     }
 }
 
@@ -45,7 +48,8 @@ struct Operands<'g> {
 impl<'g> Operands<'g> {
     fn new(query: Value<'g>, key: Value<'g>, value: Value<'g>) -> Result<Operands<'g>, String> {
         let (q, k, v) = (query.shape(), key.shape(), value.shape());
-        let ([n, heads, _, size], [kn, groups, length, ksize], [vn, vgroups, vlength, _]) = (&q[..], &k[..], &v[..])
+        let ([n, heads, _, size], [kn, groups, length, ksize], [vn, vgroups, vlength, _]) =
+            (&q[..], &k[..], &v[..])
         else {
             return Err(format!("expected four axes each, found queries {q}, keys {k} and values {v}"));
         };
@@ -123,7 +127,8 @@ fn attention<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
         // A query that no key is for has weights of 0.
         Some(bias) => {
             let last = bias.rank() - 1;
-            let alone = bias.reduce_max(&[last]).equal(f64::NEG_INFINITY).expand(last).broadcast_to(rows.shape());
+            let alone =
+                bias.reduce_max(&[last]).equal(f64::NEG_INFINITY).expand(last).broadcast_to(rows.shape());
             let zero = c.b.fill_as(0.0, rows.shape(), rows.dtype());
             alone.select(zero, op::softmax(alone.select(zero, rows)))
         }
@@ -161,7 +166,9 @@ fn bias<'g>(
     }
     let known = match c.optional(6)? {
         Some(_) if past.is_some() => return Err("a cache comes as past keys or as a whole, not both".into()),
-        Some(known) if known.shape().elements() == n => Some(known.value().cast(DType::I64).reshape([n, 1, 1, 1])),
+        Some(known) if known.shape().elements() == n => {
+            Some(known.value().cast(DType::I64).reshape([n, 1, 1, 1]))
+        }
         Some(known) => return Err(format!("expected {n} lengths of keys, found {}", known.shape())),
         None => None,
     };
@@ -242,7 +249,9 @@ fn changed<'g>(c: &mut Call<'_, 'g>, name: &str, elem: Elem, value: Value<'g>) -
     let found = record_inner(c, &graph, vec![Some(Var::new(elem, value).into())])?;
     match found.into_iter().next() {
         Some(Item::Tensor(var)) if var.shape() == value.shape() => Ok(in_precision(var.value(), elem)),
-        Some(Item::Tensor(var)) => Err(format!("attribute {name}: it makes {} of {}", var.shape(), value.shape())),
+        Some(Item::Tensor(var)) => {
+            Err(format!("attribute {name}: it makes {} of {}", var.shape(), value.shape()))
+        }
         _ => Err(format!("attribute {name}: expected a graph that makes a tensor")),
     }
 }
@@ -255,7 +264,10 @@ fn rotary_embedding<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let [n, heads, length, size] = value.shape()[..] else { return Err("expected four axes".into()) };
     let turned = match c.int("rotary_embedding_dim", 0)? {
         0 => size,
-        dim => usize::try_from(dim).ok().filter(|&d| d <= size).ok_or_else(|| format!("cannot turn {dim} of {size} columns"))?,
+        dim => usize::try_from(dim)
+            .ok()
+            .filter(|&d| d <= size)
+            .ok_or_else(|| format!("cannot turn {dim} of {size} columns"))?,
     };
     if !turned.is_multiple_of(2) {
         return Err(format!("expected an even number of columns to turn, found {turned}"));
@@ -275,7 +287,9 @@ fn rotary_embedding<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (cos, sin) = (table(&cos)?, table(&sin)?);
     let columns = value.slice(3, 0, turned);
     let part = |i: usize| match interleaved {
-        true => columns.reshape([n, heads, length, half, 2]).slice(4, i, i + 1).reshape([n, heads, length, half]),
+        true => {
+            columns.reshape([n, heads, length, half, 2]).slice(4, i, i + 1).reshape([n, heads, length, half])
+        }
         false => columns.slice(3, i * half, (i + 1) * half),
     };
     let (a, b) = (part(0), part(1));

@@ -25,7 +25,9 @@ pub enum Around {
     /// The nearest cell.
     Border,
     /// The picture itself, reflected at its end: at the middle of the last cell or at its edge.
-    Reflection { at_middle: bool },
+    Reflection {
+        at_middle: bool,
+    },
 }
 
 /// Pictures with their channels last, as a table of cells.
@@ -130,7 +132,8 @@ fn taps<'g>(place: Value<'g>, size: usize, how: Between, around: Around) -> Vec<
         let near = start + offset;
         let (near, weight) = match around {
             Around::Zeros => {
-                let inside = near.less(0.0).binary(Binary::Max, near.greater(end)).equal(0.0).cast(near.dtype());
+                let inside =
+                    near.less(0.0).binary(Binary::Max, near.greater(end)).equal(0.0).cast(near.dtype());
                 (near, Some(weight.map_or(inside, |w| w * inside)))
             }
             Around::Border => (near, weight),
@@ -177,7 +180,11 @@ fn grid_sample<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         "zeros" => Around::Zeros,
         "border" => Around::Border,
         "reflection" => Around::Reflection { at_middle },
-        other => return Err(format!("attribute padding_mode: expected zeros, border or reflection, found {other:?}")),
+        other => {
+            return Err(format!(
+                "attribute padding_mode: expected zeros, border or reflection, found {other:?}"
+            ));
+        }
     };
     let cells = Cells::new(&x)?;
     let (shape, to, r) = (x.shape(), grid.shape(), cells.sizes().len());
@@ -209,7 +216,10 @@ fn affine_grid<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let size = |v: i64| usize::try_from(v).map_err(|_| format!("operand 1: {v} is no size"));
     let sizes = c.known_ints(1)?.into_iter().map(size).collect::<Result<Vec<_>, _>>()?;
     let ([n, _, out @ ..], [batch, rows, columns]) = (&sizes[..], &theta.shape()[..]) else {
-        return Err(format!("expected matrices [n, 2, 3] or [n, 3, 4] and sizes, found {} and {sizes:?}", theta.shape()));
+        return Err(format!(
+            "expected matrices [n, 2, 3] or [n, 3, 4] and sizes, found {} and {sizes:?}",
+            theta.shape()
+        ));
     };
     let r = out.len();
     if n != batch || r == 0 || *rows != r || *columns != r + 1 {

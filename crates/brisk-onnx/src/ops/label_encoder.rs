@@ -55,7 +55,10 @@ impl Side {
 }
 
 /// The number of the last key that is equal, for each.
-fn numbers<K: Hash + Eq>(keys: impl Iterator<Item = K>, found: impl Iterator<Item = K>) -> Vec<Option<usize>> {
+pub fn numbers<K: Hash + Eq>(
+    keys: impl Iterator<Item = K>,
+    found: impl Iterator<Item = K>,
+) -> Vec<Option<usize>> {
     let table: HashMap<K, usize> = keys.enumerate().map(|(i, k)| (k, i)).collect();
     found.map(|k| table.get(&k).copied()).collect()
 }

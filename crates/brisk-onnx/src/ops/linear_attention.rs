@@ -19,7 +19,11 @@ fn causal_conv<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let (x, kernel, bias) = (c.var(0)?, c.var(1)?, c.optional(2)?);
     let dtype = x.floats().dtype();
     let ([n, channels, length], [filters, 1, size]) = (&x.shape()[..], &kernel.shape()[..]) else {
-        return Err(format!("expected [n, channels, length] and [channels, 1, size], found {} and {}", x.shape(), kernel.shape()));
+        return Err(format!(
+            "expected [n, channels, length] and [channels, 1, size], found {} and {}",
+            x.shape(),
+            kernel.shape()
+        ));
     };
     let (n, channels, length, size) = (*n, *channels, *length, *size);
     if *filters != channels || size == 0 {
@@ -27,7 +31,9 @@ fn causal_conv<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     }
     let before = match c.optional(3)? {
         Some(past) if past.shape()[..] == [n, channels, size - 1] => past.floats().cast(dtype),
-        Some(past) => return Err(format!("expected a state [{n}, {channels}, {}], found {}", size - 1, past.shape())),
+        Some(past) => {
+            return Err(format!("expected a state [{n}, {channels}, {}], found {}", size - 1, past.shape()));
+        }
         None => c.b.fill_as(0.0, [n, channels, size - 1], dtype),
     };
     let all = if size == 1 { x.floats() } else { c.b.concat(&[before, x.floats()], 2) };
@@ -75,7 +81,12 @@ fn linear_attention<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     };
     let fits = n == kn && n == vn && length == klength && length == vlength && size == ksize;
     if !fits || !heads.is_multiple_of(*groups) {
-        return Err(format!("queries {}, keys {} and values {} do not fit", query.shape(), key.shape(), value.shape()));
+        return Err(format!(
+            "queries {}, keys {} and values {} do not fit",
+            query.shape(),
+            key.shape(),
+            value.shape()
+        ));
     }
     let (n, heads, groups, length, size, width) = (*n, *heads, *groups, *length, *size, *width);
     if length > MOST_STEPS {
@@ -87,7 +98,9 @@ fn linear_attention<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
         let [gn, glength, columns] = shape[..] else { return Err(format!("operand {i}: found {shape}")) };
         match gn == n && glength == length && by_group.contains(&columns) {
             true => packed(&gate, if columns == 1 { 1 } else { groups as i64 }).map(Some),
-            false => Err(format!("operand {i}: expected [{n}, {length}, one of {by_group:?}], found {shape}")),
+            false => {
+                Err(format!("operand {i}: expected [{n}, {length}, one of {by_group:?}], found {shape}"))
+            }
         }
     };
     let decay = gate(4, &[groups, groups * size])?;
@@ -96,7 +109,9 @@ fn linear_attention<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let kind = past.as_ref().map_or(query.elem, |p| p.elem);
     let mut state = match past {
         Some(past) if past.shape()[..] == [n, groups, size, width] => past.value().cast(DType::F32),
-        Some(past) => return Err(format!("expected a state [{n}, {groups}, {size}, {width}], found {}", past.shape())),
+        Some(past) => {
+            return Err(format!("expected a state [{n}, {groups}, {size}, {width}], found {}", past.shape()));
+        }
         None => c.b.fill(0.0, [n, groups, size, width]),
     };
     let scale = match c.float("scale", 0.0)? {

@@ -61,7 +61,9 @@ fn picked<'g>(c: &Call<'_, 'g>, x: &Var<'g>, scores: Value<'g>) -> Result<Value<
         if weight.shape().elements() != classes {
             return Err(format!("expected {classes} weights, found {}", weight.shape()));
         }
-        let own = of_label(weight.floats().cast(scores.dtype()).reshape([1, classes]).broadcast_to([count, classes]));
+        let own = of_label(
+            weight.floats().cast(scores.dtype()).reshape([1, classes]).broadcast_to([count, classes]),
+        );
         weights = Some(counted.map_or(own, |counted| counted * own));
     }
     let mut loss = -of_label(scores);

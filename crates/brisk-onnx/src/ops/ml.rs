@@ -6,7 +6,8 @@ use std::sync::Arc;
 use brisk_graph::{DType, Shape, Value, op};
 
 use super::gather::take_along;
-use super::text::texts;
+use super::label_encoder::numbers;
+use super::text::{texts, within};
 use super::{Operator, many, one};
 use crate::call::Call;
 use crate::{Elem, Item, Var};
@@ -53,6 +54,7 @@ fn array_feature_extractor<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, St
     let to = Shape::from([&lead[..], &[index.len()]].concat());
     if of_texts {
         let list = texts(c, 0)?.1;
+        within(to.elements().saturating_mul(size_of::<String>()))?;
         let rows = list.chunks(columns.max(1));
         let found = rows.flat_map(|row| index.iter().filter_map(|&i| row.get(i).cloned())).collect();
         return Ok(vec![Item::Texts(to, Arc::new(found))]);
@@ -75,7 +77,11 @@ fn feature_vectorizer<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let vars = c.vars()?;
     let sizes = c.sizes("inputdimensions")?.ok_or("attribute inputdimensions: expected whole numbers")?;
     if sizes.len() != vars.len() || vars.is_empty() {
-        return Err(format!("attribute inputdimensions: {} numbers for {} operands", sizes.len(), vars.len()));
+        return Err(format!(
+            "attribute inputdimensions: {} numbers for {} operands",
+            sizes.len(),
+            vars.len()
+        ));
     }
     let part = |(x, &size): (&Var<'g>, &usize)| {
         let shape = x.shape();
@@ -95,7 +101,13 @@ fn feature_vectorizer<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 }
 
 /// Numbers for all columns, or for each.
-fn by_column<'g>(c: &Call<'_, 'g>, x: &Var<'g>, name: &str, values: &[f64], dtype: DType) -> Result<Value<'g>, String> {
+fn by_column<'g>(
+    c: &Call<'_, 'g>,
+    x: &Var<'g>,
+    name: &str,
+    values: &[f64],
+    dtype: DType,
+) -> Result<Value<'g>, String> {
     let columns = x.shape().last();
     if values.len() != 1 && values.len() != columns {
         return Err(format!("attribute {name}: expected 1 or {columns} numbers, found {}", values.len()));
@@ -115,16 +127,23 @@ fn imputer<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         return Err("expected columns, found one number".into());
     }
     if !x.elem.is_float() {
-        let new = c.ints("imputed_value_int64s")?.ok_or("attribute imputed_value_int64s: expected whole numbers")?;
+        let new = c
+            .ints("imputed_value_int64s")?
+            .ok_or("attribute imputed_value_int64s: expected whole numbers")?;
         let columns = x.shape().last();
         if new.len() != 1 && new.len() != columns {
-            return Err(format!("attribute imputed_value_int64s: expected 1 or {columns} numbers, found {}", new.len()));
+            return Err(format!(
+                "attribute imputed_value_int64s: expected 1 or {columns} numbers, found {}",
+                new.len()
+            ));
         }
-        let (new, old) = (c.make_ints([new.len()], new)?, c.make_ints([1], vec![c.int("replaced_value_int64", 0)?])?);
+        let (new, old) =
+            (c.make_ints([new.len()], new)?, c.make_ints([1], vec![c.int("replaced_value_int64", 0)?])?);
         let value = x.value().cast(DType::I64);
         return Ok(Var::new(x.elem, value.equal(old.value()).select(new.value(), value)));
     }
-    let new = c.float_list("imputed_value_floats")?.ok_or("attribute imputed_value_floats: expected floats")?;
+    let new =
+        c.float_list("imputed_value_floats")?.ok_or("attribute imputed_value_floats: expected floats")?;
     let old = c.float("replaced_value_float", 0.0)?;
     let value = x.floats();
     let new = by_column(c, &x, "imputed_value_floats", &doubles(new), value.dtype())?;
@@ -134,7 +153,8 @@ fn imputer<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 
 fn scaler<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
-    let list = |name: &str, default: f32| Ok::<_, String>(c.float_list(name)?.unwrap_or_else(|| vec![default]));
+    let list =
+        |name: &str, default: f32| Ok::<_, String>(c.float_list(name)?.unwrap_or_else(|| vec![default]));
     let (offset, scale) = (list("offset", 0.0)?, list("scale", 1.0)?);
     let value = x.value().cast(DType::F32);
     let numbers = |name: &str, values: Vec<f32>| by_column(c, &x, name, &doubles(values), DType::F32);
@@ -165,11 +185,12 @@ fn one_hot_encoder<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     if let Item::Texts(shape, list) = c.item(0)? {
         let (shape, list) = (shape.clone(), list.clone());
         let kinds = c.texts("cats_strings")?.ok_or("attribute cats_strings: expected texts")?;
-        if strict && list.iter().any(|text| !kinds.contains(text)) {
+        let found = numbers(kinds.iter(), list.iter());
+        if strict && found.contains(&None) {
             return Err(missing.into());
         }
-        let number = |text: &String| kinds.iter().rposition(|k| k == text).map_or(-1, |i| i as i64);
-        let index = c.make_ints(shape, list.iter().map(number).collect())?.value();
+        let number = |i: Option<usize>| i.map_or(-1, |i| i as i64);
+        let index = c.make_ints(shape, found.into_iter().map(number).collect())?.value();
         let dims = [&index.shape()[..], &[kinds.len()]].concat();
         let hot = c.b.iota(index.rank(), dims, DType::I64).equal(index.expand(index.rank()));
         return Ok(Var::new(Elem::Float, hot.cast(DType::F32)));
@@ -189,7 +210,9 @@ fn one_hot_encoder<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 
 /// The scores of rows `[n, columns]` by a list of coefficients for each of the results.
 fn linear<'g>(c: &Call<'_, 'g>, x: &Var<'g>) -> Result<Value<'g>, String> {
-    let [_, columns] = x.shape()[..] else { return Err(format!("expected [n, columns], found {}", x.shape())) };
+    let [_, columns] = x.shape()[..] else {
+        return Err(format!("expected [n, columns], found {}", x.shape()));
+    };
     let weights = c.float_list("coefficients")?.ok_or("attribute coefficients: expected floats")?;
     if columns == 0 || !weights.len().is_multiple_of(columns) {
         return Err(format!("attribute coefficients: {} numbers for {columns} columns", weights.len()));
@@ -208,7 +231,10 @@ fn linear_regressor<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let scores = linear(c, &c.var(0)?)?;
     let targets = c.int("targets", 1)?;
     if scores.last() as i64 != targets {
-        return Err(format!("attribute coefficients: expected them for {targets} targets, found {}", scores.last()));
+        return Err(format!(
+            "attribute coefficients: expected them for {targets} targets, found {}",
+            scores.last()
+        ));
     }
     Ok(Var::new(Elem::Float, transformed(scores, c.text("post_transform", "NONE")?)?))
 }
@@ -242,7 +268,9 @@ impl Labels {
             None => Labels::Texts(c.texts(names)?.unwrap_or_default()),
         };
         match labels.len() {
-            0 | 1 => Err(format!("attributes {ints} and {names}: expected at least two labels in one of them")),
+            0 | 1 => {
+                Err(format!("attributes {ints} and {names}: expected at least two labels in one of them"))
+            }
             _ => Ok(labels),
         }
     }

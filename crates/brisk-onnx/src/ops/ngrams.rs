@@ -36,6 +36,9 @@ impl Ngrams {
         let starts = c.sizes("ngram_counts")?.ok_or("attribute ngram_counts: expected whole numbers")?;
         let columns = c.sizes("ngram_indexes")?.ok_or("attribute ngram_indexes: expected whole numbers")?;
         let width = columns.iter().max().map_or(0, |&c| c.saturating_add(1));
+        if width > MOST {
+            return Err(format!("attribute ngram_indexes: {width} columns are too many"));
+        }
         // Longer ones are not in the pool.
         let longest = number("max_gram_length", 1)?.min(starts.len());
         let lengths = number("min_gram_length", 1)?..=longest;
@@ -48,9 +51,12 @@ impl Ngrams {
         let mut number = 0;
         for (i, &start) in self.starts.iter().enumerate() {
             let end = self.starts.get(i + 1).copied().unwrap_or(pool.len());
-            let part = pool.get(start..end).ok_or_else(|| format!("attribute ngram_counts: {start}..{end} is outside of the pool"))?;
+            let part = pool
+                .get(start..end)
+                .ok_or_else(|| format!("attribute ngram_counts: {start}..{end} is outside of the pool"))?;
             for ngram in part.chunks_exact(i + 1) {
-                let column = self.columns.get(number).ok_or("attribute ngram_indexes: it has too few numbers")?;
+                let column =
+                    self.columns.get(number).ok_or("attribute ngram_indexes: it has too few numbers")?;
                 if self.lengths.contains(&ngram.len()) {
                     known.insert(ngram, *column);
                 }
@@ -79,7 +85,13 @@ impl Ngrams {
         }
     }
 
-    fn table<T: Hash + Eq + Clone>(&self, pool: &[T], words: &[T], rows: usize, row: usize) -> Result<Vec<f32>, String> {
+    fn table<T: Hash + Eq + Clone>(
+        &self,
+        pool: &[T],
+        words: &[T],
+        rows: usize,
+        row: usize,
+    ) -> Result<Vec<f32>, String> {
         let longest = *self.lengths.end();
         let steps = self.skips.min(row).saturating_add(1);
         let looks = words.len().saturating_mul(steps).saturating_mul(longest.saturating_mul(longest));

@@ -24,7 +24,10 @@ fn within(most: usize, sizes: &[usize]) -> Result<(), String> {
 
 /// A size in an attribute.
 fn at_least_one(name: &str, v: i64) -> Result<usize, String> {
-    usize::try_from(v).ok().filter(|&v| v > 0).ok_or_else(|| format!("attribute {name}: expected at least 1, found {v}"))
+    usize::try_from(v)
+        .ok()
+        .filter(|&v| v > 0)
+        .ok_or_else(|| format!("attribute {name}: expected at least 1, found {v}"))
 }
 
 /// `[n, channels, height, width]` of `[n, height, width, channels]`.
@@ -49,7 +52,14 @@ struct Samples<'g> {
 impl<'g> Samples<'g> {
     /// Of regions from `start` to `start + extent` (both `[regions]`) in `parts`, with `fixed` samples in each, or as many as there are
     /// cells, but for those over `most`.
-    fn new(start: Value<'g>, extent: Value<'g>, parts: usize, fixed: bool, most: usize, size: usize) -> Samples<'g> {
+    fn new(
+        start: Value<'g>,
+        extent: Value<'g>,
+        parts: usize,
+        fixed: bool,
+        most: usize,
+        size: usize,
+    ) -> Samples<'g> {
         let (b, regions) = (start.builder(), start.dim(0));
         let dims = [regions, parts, most];
         let wide = |v: Value<'g>| v.reshape([regions, 1, 1]).broadcast_to(dims);
@@ -95,7 +105,11 @@ fn roi_align<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     };
     let table = Cells::new(&x)?;
     let ([rows, columns], [regions, 4]) = (table.sizes(), &rois.shape()[..]) else {
-        return Err(format!("expected [n, channels, height, width] and [regions, 4], found {} and {}", x.shape(), rois.shape()));
+        return Err(format!(
+            "expected [n, channels, height, width] and [regions, 4], found {} and {}",
+            x.shape(),
+            rois.shape()
+        ));
     };
     let (rows, columns, regions) = (*rows, *columns, *regions);
     if index.shape()[..] != [regions] {
@@ -146,7 +160,11 @@ fn roi_align<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         true => {
             let most = parts.into_iter().reduce(|a, b| a.max(b)).ok_or("expected corners")?;
             let number = |v: f64| c.b.fill_as(v, &all, most.dtype());
-            let most = taken.greater(0.0).broadcast_to(&all).select(most, number(f64::NEG_INFINITY)).reduce_max(&[3, 4]);
+            let most = taken
+                .greater(0.0)
+                .broadcast_to(&all)
+                .select(most, number(f64::NEG_INFINITY))
+                .reduce_max(&[3, 4]);
             let none = (y.count * x_of.count).equal(0.0).reshape([regions, 1, 1, 1]);
             none.select(c.b.fill_as(0.0, most.shape(), most.dtype()), most)
         }
@@ -164,7 +182,11 @@ fn max_roi_pool<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (height, width) = (at_least_one("pooled_shape", height)?, at_least_one("pooled_shape", width)?);
     let table = Cells::new(&x)?;
     let ([rows, columns], [regions, 5]) = (table.sizes(), &rois.shape()[..]) else {
-        return Err(format!("expected [n, channels, height, width] and [regions, 5], found {} and {}", x.shape(), rois.shape()));
+        return Err(format!(
+            "expected [n, channels, height, width] and [regions, 5], found {} and {}",
+            x.shape(),
+            rois.shape()
+        ));
     };
     let (rows, columns, regions) = (*rows, *columns, *regions);
     within(MOST_PARTS, &[regions, height, width])?;
@@ -174,7 +196,9 @@ fn max_roi_pool<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         let (first, last) = ((first * scale).round(), (last * scale).round());
         let part = (last - first + 1.0).max(1.0) / parts as f64;
         let place = |v: f64| (v + first).clamp(0.0, size as f64) as usize;
-        (0..parts).map(|i| (place((i as f64 * part).floor()), place(((i + 1) as f64 * part).ceil()))).collect()
+        (0..parts)
+            .map(|i| (place((i as f64 * part).floor()), place(((i + 1) as f64 * part).ceil())))
+            .collect()
     };
     let mut windows = Vec::new();
     for region in numbers.chunks_exact(5) {
@@ -185,7 +209,9 @@ fn max_roi_pool<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         let (down, across) = (parts(y1, y2, height, rows), parts(x1, x2, width, columns));
         windows.extend(down.iter().flat_map(|&d| across.iter().map(move |&a| (picture as usize, d, a))));
     }
-    let area = |&(_, d, a): &(usize, (usize, usize), (usize, usize))| (d.1.saturating_sub(d.0)) * (a.1.saturating_sub(a.0));
+    let area = |&(_, d, a): &(usize, (usize, usize), (usize, usize))| {
+        (d.1.saturating_sub(d.0)) * (a.1.saturating_sub(a.0))
+    };
     let largest = windows.iter().map(area).max().unwrap_or(0).max(1);
     within(MOST_CELLS, &[windows.len(), largest, x.shape()[1]])?;
     // As many cells for each; those that have fewer repeat their first.

@@ -62,20 +62,29 @@ impl<'g> Complex<'g> {
     }
 
     /// Times known numbers, by a product that is linear in its left side.
-    fn times(self, cos: Value<'g>, sin: Value<'g>, f: impl Fn(Value<'g>, Value<'g>) -> Value<'g>) -> Complex<'g> {
+    fn times(
+        self,
+        cos: Value<'g>,
+        sin: Value<'g>,
+        f: impl Fn(Value<'g>, Value<'g>) -> Value<'g>,
+    ) -> Complex<'g> {
         match self.im {
             None => Complex { re: f(self.re, cos), im: Some(f(self.re, sin)) },
-            Some(im) => Complex {
-                re: f(self.re, cos) - f(im, sin),
-                im: Some(f(self.re, sin) + f(im, cos)),
-            },
+            Some(im) => Complex { re: f(self.re, cos) - f(im, sin), im: Some(f(self.re, sin) + f(im, cos)) },
         }
     }
 }
 
 /// `exp(sign 2 pi i j k / n)` for `j` below `rows` and `k` below `columns`.
-fn roots<'g>(c: &Call<'_, 'g>, rows: usize, columns: usize, n: usize, sign: f64) -> Result<[Value<'g>; 2], String> {
-    let angles = || (0..rows).flat_map(|j| (0..columns).map(move |k| sign * TURN * (j * k % n) as f64 / n as f64));
+fn roots<'g>(
+    c: &Call<'_, 'g>,
+    rows: usize,
+    columns: usize,
+    n: usize,
+    sign: f64,
+) -> Result<[Value<'g>; 2], String> {
+    let angles =
+        || (0..rows).flat_map(|j| (0..columns).map(move |k| sign * TURN * (j * k % n) as f64 / n as f64));
     let table = |f: fn(f64) -> f64| {
         let values: Vec<f64> = angles().map(f).collect();
         known(c, Elem::Double, &[rows, columns], &values)
@@ -94,7 +103,9 @@ fn transform<'g>(c: &Call<'_, 'g>, x: Complex<'g>, sign: f64) -> Result<Complex<
             let [cos, sin] = roots(c, n, n, n, sign)?;
             return Ok(x.times(cos, sin, Value::matmul));
         }
-        _ => return Err(format!("cannot transform {n} places: a prime length may be at most {MOST_AT_ONCE}")),
+        _ => {
+            return Err(format!("cannot transform {n} places: a prime length may be at most {MOST_AT_ONCE}"));
+        }
     };
     let b = n / a;
     // Place j1 b + j2 goes in, frequency k2 a + k1 comes out.
@@ -120,7 +131,11 @@ fn fourier<'g>(c: &Call<'_, 'g>, x: Value<'g>, at: usize, wanted: &Wanted) -> Re
     let complex = match shape[last] {
         1 => false,
         2 => true,
-        other => return Err(format!("expected real (1) or complex numbers (2) along the last axis, found {other}")),
+        other => {
+            return Err(format!(
+                "expected real (1) or complex numbers (2) along the last axis, found {other}"
+            ));
+        }
     };
     let &Wanted { length: n, inverse, onesided } = wanted;
     if onesided && complex && !inverse {
@@ -210,7 +225,8 @@ fn stft<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     if frames.saturating_mul(length) > MOST << 4 {
         return Err(format!("{frames} pieces of {length} are too many"));
     }
-    let places: Vec<i32> = (0..frames).flat_map(|f| (0..length).map(move |i| (f * step + i) as i32)).collect();
+    let places: Vec<i32> =
+        (0..frames).flat_map(|f| (0..length).map(move |i| (f * step + i) as i32)).collect();
     let mut pieces = take_along(x.floats(), 1, &places).reshape([n, frames, length, parts]);
     if let Some(window) = window {
         if window.shape()[..] != [length] {
@@ -235,7 +251,7 @@ fn mel_weight_matrix<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     };
     let (low, high) = (edge(3)?, edge(4)?);
     let bins = length / 2 + 1;
-    if bins.saturating_mul(bands) > MOST << 4 {
+    if bins.saturating_mul(bands) > MOST {
         return Err(format!("{bins} bins in {bands} bands are too many"));
     }
     let step = (high - low) / (bands + 2) as f64;

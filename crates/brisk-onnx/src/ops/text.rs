@@ -124,7 +124,7 @@ fn string_concat<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
 }
 
 /// Refuses results that are many times larger than what they are made of.
-fn within(size: usize) -> Result<(), String> {
+pub fn within(size: usize) -> Result<(), String> {
     const MOST: usize = 1 << 28;
     match size <= MOST {
         true => Ok(()),
@@ -139,7 +139,11 @@ fn string_normalizer<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> 
         "NONE" => str::to_string,
         "LOWER" => str::to_lowercase,
         "UPPER" => str::to_uppercase,
-        other => return Err(format!("attribute case_change_action: expected LOWER, UPPER or NONE, found {other:?}")),
+        other => {
+            return Err(format!(
+                "attribute case_change_action: expected LOWER, UPPER or NONE, found {other:?}"
+            ));
+        }
     };
     let exact = c.flag("is_case_sensitive", false)?;
     let alike = |text: &str| if exact { text.to_string() } else { text.to_lowercase() };

@@ -18,7 +18,9 @@ pub(super) const OPS: &[Operator] = &[
 fn tensors<'g>(c: &Call<'_, 'g>, slots: usize) -> Result<(Value<'g>, Value<'g>, Vec<Vec<Var<'g>>>), String> {
     let each = slots + 2;
     let vars = c.vars()?;
-    let [rate, steps, rest @ ..] = &vars[..] else { return Err("expected a learning rate and a number of steps".into()) };
+    let [rate, steps, rest @ ..] = &vars[..] else {
+        return Err("expected a learning rate and a number of steps".into());
+    };
     if rest.is_empty() || !rest.len().is_multiple_of(each) {
         return Err(format!("expected {each} operands for each tensor, found {}", rest.len()));
     }
@@ -45,10 +47,7 @@ fn by_result<'g>(all: Vec<Vec<Var<'g>>>) -> Vec<Item<'g>> {
 }
 
 /// What a step makes of the values of one tensor: the new value, then the new slots.
-fn each<'g>(
-    groups: Vec<Vec<Var<'g>>>,
-    f: impl Fn(&[Value<'g>]) -> Vec<Value<'g>>,
-) -> Vec<Item<'g>> {
+fn each<'g>(groups: Vec<Vec<Var<'g>>>, f: impl Fn(&[Value<'g>]) -> Vec<Value<'g>>) -> Vec<Item<'g>> {
     let step = |own: Vec<Var<'g>>| -> Vec<Var<'g>> {
         let dtype = own[0].arithmetic();
         let values: Vec<Value<'g>> = own.iter().map(|v| v.value().cast(dtype)).collect();

@@ -75,7 +75,9 @@ fn with_base<'g>(c: &Call<'_, 'g>, scores: Value<'g>) -> Result<Value<'g>, Strin
             let base = c.make_floats([base.len()], base.into_iter().map(|v| v as f32).collect())?;
             Ok(scores + base.cast(scores.dtype()))
         }
-        Some(base) => Err(format!("attribute base_values: expected {} numbers, found {}", scores.last(), base.len())),
+        Some(base) => {
+            Err(format!("attribute base_values: expected {} numbers, found {}", scores.last(), base.len()))
+        }
     }
 }
 

@@ -107,23 +107,28 @@ impl Trees {
 
     /// What the ensemble says of rows `[n, features]`: `[n, targets]`.
     pub fn of<'g>(&self, c: &Call<'_, 'g>, x: Value<'g>, together: Together) -> Result<Value<'g>, String> {
-        let [n, features] = x.shape()[..] else { return Err(format!("expected [n, features], found {}", x.shape())) };
+        let [n, features] = x.shape()[..] else {
+            return Err(format!("expected [n, features], found {}", x.shape()));
+        };
         let depth = self.depth(features)?;
         let (trees, dtype) = (self.roots.len(), x.dtype());
         if trees == 0 || n.checked_mul(features).is_none_or(|n| i32::try_from(n).is_err()) {
             return Err(format!("{trees} trees for rows {}", x.shape()));
         }
         let ints = |values: Vec<i32>| table(c, Tensor::new([values.len()], values));
-        let of_nodes = |f: &dyn Fn((usize, &Node)) -> i32| ints(self.nodes.iter().enumerate().map(f).collect());
+        let of_nodes =
+            |f: &dyn Fn((usize, &Node)) -> i32| ints(self.nodes.iter().enumerate().map(f).collect());
         let feature = of_nodes(&|(_, node)| node.feature as i32)?;
         // Leaves lead to themselves.
-        let next = |k: usize| of_nodes(&move |(i, node)| if node.test.is_some() { node.next[k] } else { i } as i32);
+        let next =
+            |k: usize| of_nodes(&move |(i, node)| if node.test.is_some() { node.next[k] } else { i } as i32);
         let (yes, no) = (next(0)?, next(1)?);
         let missing = of_nodes(&|(_, node)| node.missing.into())?;
         let test = of_nodes(&|(_, node)| node.test.map_or(-1, |t| t as i32))?;
         let splits: Vec<f64> = self.nodes.iter().map(|node| node.split).collect();
         let split = table(c, Tensor::from_f64s(dtype, [splits.len()], &splits))?;
-        let used: Vec<Test> = TESTS.into_iter().filter(|&t| self.nodes.iter().any(|n| n.test == Some(t))).collect();
+        let used: Vec<Test> =
+            TESTS.into_iter().filter(|&t| self.nodes.iter().any(|n| n.test == Some(t))).collect();
         let can_miss = self.nodes.iter().any(|n| n.missing);
 
         let cells = x.reshape([n * features]);
@@ -135,9 +140,10 @@ impl Trees {
             let limit = split.take(at);
             let none = value.equal(value).equal(0.0);
             let kind = test.take(at);
-            let tested = used.iter().map(|&t| (t, t.of(value, limit))).reduce(|(_, before), (t, own)| {
-                (t, kind.equal(f64::from(t as u8)).select(own, before))
-            });
+            let tested = used
+                .iter()
+                .map(|&t| (t, t.of(value, limit)))
+                .reduce(|(_, before), (t, own)| (t, kind.equal(f64::from(t as u8)).select(own, before)));
             let Some((_, passed)) = tested else { break };
             let otherwise = match can_miss {
                 true => missing.take(at).cast(DType::U8),
@@ -190,4 +196,3 @@ impl Trees {
 fn table<'g>(c: &Call<'_, 'g>, tensor: brisk_graph::Result<Tensor>) -> Result<Value<'g>, String> {
     tensor.map(|t| c.b.constant(t)).map_err(|e| e.to_string())
 }
-

@@ -21,7 +21,9 @@ fn sizes_at(c: &mut Call<'_, '_>, operand: usize) -> Result<Vec<usize>, String> 
 
 /// How many places the windows have along each axis.
 fn places(windows: &Windows, sizes: &[usize]) -> Result<Vec<usize>, String> {
-    let along = |i: usize| positions(sizes[i], windows.size[i], windows.stride[i], windows.dilation[i], windows.pads[i]);
+    let along = |i: usize| {
+        positions(sizes[i], windows.size[i], windows.stride[i], windows.dilation[i], windows.pads[i])
+    };
     let found: Option<Vec<usize>> = (0..sizes.len()).map(along).collect();
     found.ok_or_else(|| format!("windows of {:?} do not fit in pictures of {sizes:?}", windows.size))
 }
@@ -86,7 +88,9 @@ fn deform_conv<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let per_group = ks[1];
     let divided = channels > 0 && per_group.checked_mul(groups) == Some(channels);
     if !divided || !filters.is_multiple_of(groups) || !channels.is_multiple_of(offset_groups) {
-        return Err(format!("a kernel {ks} in {groups} groups and {offset_groups} groups of offsets does not fit {shape}"));
+        return Err(format!(
+            "a kernel {ks} in {groups} groups and {offset_groups} groups of offsets does not fit {shape}"
+        ));
     }
     let windows = Windows::of(c, &shape[2..], ks[2..].to_vec())?;
     let out = places(&windows, &shape[2..])?;
