@@ -12,7 +12,7 @@ pub(super) const OPS: &[Operator] =
     &[many("CausalConvWithState", causal_conv), many("LinearAttention", linear_attention)];
 
 /// How many tokens are unrolled.
-const MOST_STEPS: usize = 1 << 13;
+const MOST_STEPS: usize = 1 << 10;
 
 /// Each channel convolved with its own kernel, over what was before and is now.
 fn causal_conv<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {

@@ -48,7 +48,7 @@ fn known<'g>(c: &Call<'_, 'g>, elem: Elem, dims: &[usize], values: &[f64]) -> Re
     Ok(Var::new(elem, c.b.constant(tensor)))
 }
 
-/// A spectrum of rows `[.., n]`, in f64: its real part, and its imaginary part if it has one.
+/// A spectrum of rows `[.., n]`: its real part, and its imaginary part if it has one.
 #[derive(Clone, Copy)]
 struct Complex<'g> {
     re: Value<'g>,
@@ -78,6 +78,7 @@ impl<'g> Complex<'g> {
 /// `exp(sign 2 pi i j k / n)` for `j` below `rows` and `k` below `columns`.
 fn roots<'g>(
     c: &Call<'_, 'g>,
+    elem: Elem,
     rows: usize,
     columns: usize,
     n: usize,
@@ -87,7 +88,7 @@ fn roots<'g>(
         || (0..rows).flat_map(|j| (0..columns).map(move |k| sign * TURN * (j * k % n) as f64 / n as f64));
     let table = |f: fn(f64) -> f64| {
         let values: Vec<f64> = angles().map(f).collect();
-        known(c, Elem::Double, &[rows, columns], &values)
+        known(c, elem, &[rows, columns], &values)
     };
     Ok([table(f64::cos)?.value(), table(f64::sin)?.value()])
 }
@@ -96,11 +97,12 @@ fn roots<'g>(
 fn transform<'g>(c: &Call<'_, 'g>, x: Complex<'g>, sign: f64) -> Result<Complex<'g>, String> {
     const SHORT: usize = 32;
     let (count, n) = (x.re.dim(0), x.re.dim(1));
+    let elem = if x.re.dtype() == DType::F64 { Elem::Double } else { Elem::Float };
     let divisor = (2..).take_while(|d| d * d <= n).filter(|d| n.is_multiple_of(*d)).last();
     let a = match divisor {
         Some(a) if n > SHORT => a,
         _ if n <= MOST_AT_ONCE => {
-            let [cos, sin] = roots(c, n, n, n, sign)?;
+            let [cos, sin] = roots(c, elem, n, n, n, sign)?;
             return Ok(x.times(cos, sin, Value::matmul));
         }
         _ => {
@@ -111,7 +113,7 @@ fn transform<'g>(c: &Call<'_, 'g>, x: Complex<'g>, sign: f64) -> Result<Complex<
     // Place j1 b + j2 goes in, frequency k2 a + k1 comes out.
     let columns = x.map(|v| v.reshape([count, a, b]).transpose(&[0, 2, 1]).reshape([count * b, a]));
     let inner = transform(c, columns, sign)?.map(|v| v.reshape([count, b, a]));
-    let [cos, sin] = roots(c, b, a, n, sign)?;
+    let [cos, sin] = roots(c, elem, b, a, n, sign)?;
     let twisted = inner.times(cos, sin, |x, y| x * y);
     let rows = twisted.map(|v| v.transpose(&[0, 2, 1]).reshape([count * a, b]));
     Ok(transform(c, rows, sign)?.map(|v| v.reshape([count, a, b]).transpose(&[0, 2, 1]).reshape([count, n])))
@@ -154,7 +156,6 @@ fn fourier<'g>(c: &Call<'_, 'g>, x: Value<'g>, at: usize, wanted: &Wanted) -> Re
     let part = |i: usize| {
         let dims: Vec<usize> = shape[..last].to_vec();
         let rows = x.slice(last, i, i + 1).reshape(dims).transpose(&perm).reshape([count, shape[at]]);
-        let rows = rows.cast(DType::F64);
         match shape[at] {
             size if size >= taken => rows.slice(1, 0, taken),
             size => rows.pad(&[0, 0], &[0, taken - size], 0.0),
@@ -202,7 +203,7 @@ fn dft<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         false if inverse && onesided => 2 * x.shape()[at].saturating_sub(1),
         false => x.shape()[at],
     };
-    let value = fourier(c, x.value(), at, &Wanted { length, inverse, onesided })?;
+    let value = fourier(c, x.floats(), at, &Wanted { length, inverse, onesided })?;
     Ok(Var::new(x.elem, value.cast(x.arithmetic())))
 }
 
