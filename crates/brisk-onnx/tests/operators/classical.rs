@@ -1,6 +1,6 @@
 //! Classical models: ONNX's suite has few cases of them.
 
-use brisk_onnx::{Attribute, Constant, Elem};
+use brisk_onnx::{Attribute, Constant};
 
 use super::{Case, ML, call};
 
