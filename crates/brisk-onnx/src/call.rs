@@ -212,6 +212,11 @@ impl<'g> Call<'_, 'g> {
         let tensor = Tensor::new(shape, values).map_err(|e| e.to_string())?;
         Ok(Var::new(Elem::Int64, self.b.constant(tensor)))
     }
+
+    /// A constant of floats.
+    pub fn make_floats(&self, shape: impl Into<Shape>, values: Vec<f32>) -> Result<Value<'g>, String> {
+        Ok(self.b.constant(Tensor::new(shape, values).map_err(|e| e.to_string())?))
+    }
 }
 
 /// An axis that may be counted from the end.
