@@ -6,6 +6,7 @@
 //! - [`model_files`]: what a model folder consists of.
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
+//! - [`TorchFile`]: checkpoints of PyTorch, tensor by tensor, without running them.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
 //!
@@ -22,6 +23,7 @@ mod manifest;
 mod mapped;
 mod model;
 mod tensors;
+mod torch;
 
 pub use atomic::{write_atomic, write_text};
 pub use checkpoint::{Checkpoint, load_checkpoint, save_checkpoint};
@@ -32,6 +34,7 @@ pub use huggingface::{
 pub use mapped::MappedTensors;
 pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
+pub use torch::{StateDict, TorchFile, TorchValue};
 
 /// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.
 pub const FORMAT_VERSION: u32 = 1;

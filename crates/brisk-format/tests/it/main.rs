@@ -7,6 +7,7 @@ mod huggingface;
 mod mapped;
 mod model;
 mod safetensors;
+mod torch;
 
 use std::path::Path;
 
