@@ -22,6 +22,7 @@ mod huggingface;
 mod manifest;
 mod mapped;
 mod model;
+mod report;
 mod tensors;
 mod torch;
 
@@ -29,12 +30,13 @@ pub use atomic::{write_atomic, write_text};
 pub use checkpoint::{Checkpoint, load_checkpoint, save_checkpoint};
 pub use error::{Error, Result, TensorProblem};
 pub use huggingface::{
-    Family, Head, HfConfig, HfExport, HfFolder, LoadReport, SentencePooling, Sentences, save_huggingface,
+    Family, Head, HfConfig, HfExport, HfFolder, SentencePooling, Sentences, save_huggingface,
 };
 pub use mapped::MappedTensors;
 pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
+pub use report::LoadReport;
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
-pub use torch::{StateDict, TorchFile, TorchValue};
+pub use torch::{StateDict, TorchFile, TorchValue, WeightRule};
 
 /// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.
 pub const FORMAT_VERSION: u32 = 1;

@@ -5,7 +5,6 @@ mod family;
 mod load;
 mod names;
 mod of_model;
-mod report;
 mod save;
 mod sentences;
 mod shards;
@@ -17,12 +16,11 @@ use brisk_runtime::State;
 use serde::{Deserialize, Serialize};
 
 use crate::hashed::read_whole;
-use crate::{Error, Result};
+use crate::{Error, LoadReport, Result};
 use shards::Shards;
 
 pub use config::HfConfig;
 pub use family::Family;
-pub use report::LoadReport;
 pub use save::{HfExport, save_huggingface};
 pub use sentences::{SentencePooling, Sentences};
 

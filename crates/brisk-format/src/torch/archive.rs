@@ -45,12 +45,7 @@ impl Place {
 
 /// Reads all of a file but the content of its storages.
 pub(super) fn read(file: &MappedFile) -> Parsed<(Content, Vec<Place>)> {
-    let start = match file.window(0, file.length().min(512) as usize) {
-        Ok(window) => window.to_vec(),
-        Err(_) if file.length() == 0 => return unsound("it is empty; download it again, or save it again"),
-        Err(crate::Error::Io { source, .. }) => return Err(Fault::Io(source)),
-        Err(error) => return unsound(error.to_string()),
-    };
+    let start = source(file, 0, file.length())?.vec(file.length().min(512))?;
     if start.starts_with(b"PK\x03\x04") {
         return of_archive(file);
     }

@@ -6,6 +6,7 @@ mod element;
 mod pickle;
 mod read;
 mod state_dict;
+mod weights;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -20,6 +21,7 @@ use pickle::View;
 
 pub use content::TorchValue;
 pub use state_dict::StateDict;
+pub use weights::WeightRule;
 
 /// How many more elements the tensors of a file may have than it has bytes: those that share their elements have more.
 const MORE_ELEMENTS: usize = 1 << 24;

@@ -103,7 +103,7 @@ fn the_weights_are_found() {
 }
 
 #[test]
-fn elements_that_are_shared_are_read_once_each_time() {
+fn tensors_that_are_one_are_read_by_each_of_their_names() {
     let file = TorchFile::open(&golden("nested.pt")).unwrap();
     let tied = Tensor::new([2], vec![1.5f32, 2.5]).unwrap();
     assert_eq!(file.tensor("tied.0").unwrap(), tied);

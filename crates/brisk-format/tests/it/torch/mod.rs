@@ -2,6 +2,7 @@
 
 mod files;
 mod hostile;
+mod models;
 
 use std::path::{Path, PathBuf};
 
