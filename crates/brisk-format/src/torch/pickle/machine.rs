@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::build::Build;
 use super::source::{Parsed, Source, unsound};
 use super::value::{Id, Value};
-use super::{Pickle, global};
+use super::{Pickle, global, text};
 use crate::tensors::Fault;
 
 /// The newest protocol that is known.
@@ -91,8 +91,14 @@ impl Machine<'_, '_> {
                     Err(_) => unsound(format!("expected a number, found {line:.40?}")),
                 }
             }
-            b'S' => self.quoted(),
-            b'V' => self.escaped(),
+            b'S' => {
+                let line = self.source.line()?;
+                self.push(text::quoted(&line)?)
+            }
+            b'V' => {
+                let line = self.source.line()?;
+                self.push(text::escaped(&line)?)
+            }
             b'U' | 0x8c | b'X' | b'T' | 0x8d => self.counted_text(instruction),
             b'C' | b'B' | 0x8e | 0x96 => {
                 let length = self.length(instruction)?;
@@ -342,62 +348,6 @@ impl Machine<'_, '_> {
             }
             Err(_) => unsound("a text that is no UTF-8; download it again, or save it again"),
         }
-    }
-
-    /// A text of protocol 0, with `\\uXXXX` for some characters and Latin-1 otherwise.
-    fn escaped(&mut self) -> Parsed<()> {
-        let line = self.source.line()?;
-        let mut text = String::with_capacity(line.len());
-        let mut rest = line.iter().map(|&b| char::from(b)).peekable();
-        while let Some(c) = rest.next() {
-            let digits = match rest.peek() {
-                Some('u') if c == '\\' => 4,
-                Some('U') if c == '\\' => 8,
-                _ => {
-                    text.push(c);
-                    continue;
-                }
-            };
-            let code: String = rest.by_ref().skip(1).take(digits).collect();
-            match u32::from_str_radix(&code, 16).ok().and_then(char::from_u32) {
-                Some(c) => text.push(c),
-                None => return unsound(format!("there is no character {code:?}; save the file again")),
-            }
-        }
-        self.push(Value::Text(text.into()))
-    }
-
-    /// A string of Python 2 as it stands in a program: `'layer\\x31'`.
-    fn quoted(&mut self) -> Parsed<()> {
-        let line = self.source.line()?;
-        let inner = match &line[..] {
-            [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => inner,
-            _ => return unsound("a string without quotes; save the file again"),
-        };
-        let mut bytes = Vec::with_capacity(inner.len());
-        let mut rest = inner.iter().copied();
-        while let Some(b) = rest.next() {
-            bytes.push(match b {
-                b'\\' => match rest.next() {
-                    Some(b'n') => b'\n',
-                    Some(b'r') => b'\r',
-                    Some(b't') => b'\t',
-                    Some(b'x') => {
-                        let code: String = rest.by_ref().take(2).map(char::from).collect();
-                        u8::from_str_radix(&code, 16).or_else(|_| {
-                            unsound(format!("there is no character {code:?}; save the file again"))
-                        })?
-                    }
-                    Some(b) => b,
-                    None => return unsound("a string ends within a character; save the file again"),
-                },
-                b => b,
-            });
-        }
-        self.push(match String::from_utf8(bytes) {
-            Ok(text) => Value::Text(text.into()),
-            Err(error) => Value::Bytes(error.into_bytes().into()),
-        })
     }
 }
 

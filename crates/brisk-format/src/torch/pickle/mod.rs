@@ -7,6 +7,7 @@ mod build;
 mod global;
 mod machine;
 mod source;
+mod text;
 mod value;
 
 use crate::tensors::Fault;

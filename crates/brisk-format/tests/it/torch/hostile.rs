@@ -1,25 +1,14 @@
 //! Files that were made to do harm, or were damaged.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 use brisk_format::{TorchFile, TorchValue};
 use proptest::prelude::*;
 
 use super::golden;
+use super::write::{self, archive, int, ints, text};
 use crate::hostile::mutate;
-
-/// An archive with these entries, stored as PyTorch does.
-fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    for (name, bytes) in entries {
-        zip.start_file(*name, stored).unwrap();
-        zip.write_all(bytes).unwrap();
-    }
-    zip.finish().unwrap().into_inner()
-}
 
 /// Opens such bytes.
 fn open_bytes(bytes: &[u8]) -> (tempfile::TempDir, Result<TorchFile, String>) {
@@ -42,39 +31,10 @@ fn refuses(pickle: &[u8], expected: &str) {
     assert!(error.contains(expected), "expected {expected:?} in: {error}");
 }
 
-/// A text, as protocol 2 writes it.
-fn text(text: &str) -> Vec<u8> {
-    [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
-}
-
-/// A whole number from 0.
-fn int(n: u64) -> Vec<u8> {
-    [&[0x8a, 9], &n.to_le_bytes()[..], &[0]].concat()
-}
-
-/// A tuple of whole numbers.
-fn ints(numbers: &[u64]) -> Vec<u8> {
-    [b"(".to_vec(), numbers.iter().flat_map(|&n| int(n)).collect(), b"t".to_vec()].concat()
-}
-
 /// A tensor `w` of f32 over a storage with so many elements, as it is said.
 fn tensor(key: &str, elements: u64, offset: u64, shape: &[u64], strides: &[u64]) -> Vec<u8> {
-    [
-        b"\x80\x02}".to_vec(),
-        text("w"),
-        b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
-        text("storage"),
-        b"ctorch\nFloatStorage\n".to_vec(),
-        text(key),
-        text("cpu"),
-        int(elements),
-        b"tQ".to_vec(),
-        int(offset),
-        ints(shape),
-        ints(strides),
-        b"\x89}tRs.".to_vec(),
-    ]
-    .concat()
+    let value = write::tensor(key, elements, offset, shape, strides);
+    [b"\x80\x02}".to_vec(), text("w"), value, b"s.".to_vec()].concat()
 }
 
 #[test]
@@ -90,8 +50,8 @@ fn nothing_that_could_run_is_let_in() {
     for (pickle, name) in [
         (&b"cos\nsystem\n(X\x02\0\0\0idtR."[..], "os.system"),
         (b"cposix\nsystem\n(X\x02\0\0\0idtR.", "posix.system"),
-        (b"cbuiltins\neval\n(X\x01\0\0\01tR.", "builtins.eval"),
-        (b"c__builtin__\nexec\n(X\x01\0\0\01tR.", "__builtin__.exec"),
+        (b"cbuiltins\neval\n(X\x01\0\0\0atR.", "builtins.eval"),
+        (b"c__builtin__\nexec\n(X\x01\0\0\0atR.", "__builtin__.exec"),
         (b"cbuiltins\ngetattr\n.", "builtins.getattr"),
         (b"cmarshal\nloads\n(C\x01NtR.", "marshal.loads"),
         (b"ctypes\nFunctionType\n.", "types.FunctionType"),
@@ -118,7 +78,7 @@ fn nothing_that_could_run_is_let_in() {
     refuses(b"\x82\x01.", "instruction 0x82 refers to something outside of the file");
     refuses(b"X\x01\0\0\0aQ.", "it refers to something outside that is no storage of tensors");
     // What is known can be called only as PyTorch does.
-    refuses(b"cbuiltins\nint\n(X\x01\0\0\01tR.", "which Brisk does not know");
+    refuses(b"cbuiltins\nint\n(X\x01\0\0\0atR.", "which Brisk does not know");
     refuses(b"}(tR.", "it calls something that is no class or function");
     refuses(
         b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._tensor\n_rebuild_from_type_v2\nNNNtR.",
@@ -126,11 +86,11 @@ fn nothing_that_could_run_is_let_in() {
     );
 }
 
-/// What stands before the pickle of the format before.
+/// What stands before the pickle of the format before: it ends with a dictionary of what the machine was like.
 fn legacy_head() -> Vec<u8> {
     let golden = fs::read(golden("legacy.pt")).unwrap();
-    let system = golden.windows(2).enumerate().filter(|(_, w)| *w == b"u.").nth(0).unwrap().0;
-    golden[..system + 2].to_vec()
+    let end = golden.windows(2).position(|w| w == b"u.").unwrap() + 2;
+    golden[..end].to_vec()
 }
 
 #[test]

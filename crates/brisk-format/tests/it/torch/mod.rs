@@ -3,6 +3,8 @@
 mod files;
 mod hostile;
 mod models;
+mod weights;
+mod write;
 
 use std::path::{Path, PathBuf};
 
