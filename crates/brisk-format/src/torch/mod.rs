@@ -121,7 +121,7 @@ impl TorchFile {
     }
 
     /// The names and tensors of a model: those under a key such as `model_state_dict`, or of the file itself if the key is empty. Without a
-    /// key it is found: the file itself if tensors stand in it, else what is called `state_dict`, `model_state_dict`, `model` or the like, else
+    /// key it is found: what is called `state_dict`, `model_state_dict`, `model` or the like, else the file itself if tensors stand in it, else
     /// the only part that holds tensors and is no optimizer's.
     pub fn state_dict(&self, key: Option<&str>) -> Result<StateDict<'_>> {
         StateDict::new(self, key)

@@ -102,7 +102,7 @@ fn containers<'a>(all: &[&'a Stored], level: usize) -> Vec<&'a str> {
     found
 }
 
-/// Goes down until tensors stand where it is.
+/// Goes down, into what is usually called so and else until tensors stand where it is.
 fn find<'a>(file: &'a TorchFile, all: Vec<&'a Stored>) -> Result<(&'a str, Vec<&'a Stored>)> {
     let (mut key, mut tensors, mut level) = ("", all, 0);
     if tensors.is_empty() {
@@ -111,31 +111,29 @@ fn find<'a>(file: &'a TorchFile, all: Vec<&'a Stored>) -> Result<(&'a str, Vec<&
             "there are no tensors in it; expected the weights of a model",
         ));
     }
-    while tensors.iter().all(|t| t.path.containers.len() > level) {
-        level += 1;
-        let parts = containers(&tensors, level);
+    loop {
+        let parts = containers(&tensors, level + 1);
         let last = |part: &str| part.get(key.len()..).unwrap_or(part).trim_start_matches('.').to_lowercase();
         let usual = USUAL.iter().find_map(|usual| parts.iter().copied().find(|part| last(part) == *usual));
+        let direct = tensors.iter().any(|t| t.path.containers.len() == level);
         let weights: Vec<&str> = parts
             .iter()
             .copied()
             .filter(|part| !OTHERS.iter().any(|other| last(part).contains(other)))
             .collect();
-        let part = match (usual, &weights[..]) {
-            (Some(part), _) => part,
-            (None, &[part]) => part,
+        let part = match (usual, direct, &weights[..]) {
+            (Some(part), ..) => part,
+            (None, true, _) => return Ok((key, tensors)),
+            (None, false, &[part]) => part,
             _ => {
-                return Err(Error::content(
-                    file.path(),
-                    format!(
-                        "expected the weights of one model, found {}; say which of them is meant",
-                        listed(&parts)
-                    ),
-                ));
+                let parts = listed(&parts);
+                let message =
+                    format!("expected the weights of one model, found {parts}; say which of them is meant");
+                return Err(Error::content(file.path(), message));
             }
         };
+        level += 1;
         tensors.retain(|t| t.path.container(level) == Some(part));
         key = part;
     }
-    Ok((key, tensors))
 }

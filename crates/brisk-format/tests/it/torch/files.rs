@@ -6,6 +6,7 @@ use brisk_format::{TorchFile, TorchValue};
 use brisk_graph::Tensor;
 use serde_json::Value;
 
+use super::write::{archive, tensor, text};
 use super::{golden, index};
 
 /// Panics unless a value is what PyTorch says that it is.
@@ -74,6 +75,24 @@ fn what_is_no_tensor_is_refused_by_name() {
     assert!(error.contains("numbers of 2^63 and more; save it as int64"), "{error}");
 }
 
+/// A checkpoint with a tensor in each of these parts; of `rng_state`, which is one itself.
+fn checkpoint(parts: &[&str]) -> (tempfile::TempDir, TorchFile) {
+    let tensor = || tensor("0", 4, 0, &[4], &[1]);
+    let entry = |key: &str, value: Vec<u8>| [text(key), value, b"s".to_vec()].concat();
+    let dict = |inside: Vec<u8>| [b"}".to_vec(), inside].concat();
+    let part = |part: &&str| match part.split_once('.') {
+        _ if ["rng_state", ""].contains(part) => entry(part, tensor()),
+        Some((outer, inner)) => entry(outer, dict(entry(inner, dict(entry("a.weight", tensor()))))),
+        None => entry(part, dict(entry("a.weight", tensor()))),
+    };
+    let pickle = [dict(parts.iter().flat_map(part).collect()), b".".to_vec()].concat();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("checkpoint.pt");
+    std::fs::write(&path, archive(&[("a/data.pkl", &pickle), ("a/data/0", &[0; 16])])).unwrap();
+    let file = TorchFile::open(&path).unwrap();
+    (dir, file)
+}
+
 #[test]
 fn the_weights_are_found() {
     let open = |name: &str| TorchFile::open(&golden(name)).unwrap();
@@ -89,6 +108,23 @@ fn the_weights_are_found() {
         let whole = if key.is_empty() { first.to_string() } else { format!("{key}.{first}") };
         assert_eq!(weights.tensor(first).unwrap(), file.tensor(&whole).unwrap());
         assert_eq!(weights.shape(first), file.shape(&whole));
+    }
+    for (parts, expected) in [
+        (&["a"][..], Ok("a")),
+        (&["a", "optimizer", "lr_scheduler"], Ok("a")),
+        (&["optimizer", "state_dict", "net"], Ok("state_dict")),
+        (&["rng_state", "Model.state_dict"], Ok("Model.state_dict")),
+        (&["rng_state", ""], Ok("")),
+        (&["generator", "discriminator"], Err("found generator, discriminator; say which of them is meant")),
+        (&["optimizer"], Err("found optimizer; say which of them is meant")),
+        (&[], Err("there are no tensors in it")),
+    ] {
+        let file = checkpoint(parts);
+        let found = file.1.state_dict(None).map(|s| s.key().to_string()).map_err(|e| e.to_string());
+        match expected {
+            Ok(key) => assert_eq!(found.as_deref(), Ok(key), "{parts:?}"),
+            Err(part) => assert!(found.as_ref().is_err_and(|e| e.contains(part)), "{parts:?}: {found:?}"),
+        }
     }
     let file = open("nested.pt");
     let state = file.state_dict(Some("optimizer.state.0")).unwrap();
