@@ -1,8 +1,9 @@
 //! Where things lie in the file: the zip archive of PyTorch 1.6 and newer, and the format before it.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
+use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::content::{Content, content};
@@ -10,8 +11,8 @@ use super::pickle::{self, Parsed, Pickle, Source, Storage, Value, unsound};
 use crate::mapped::MappedFile;
 use crate::tensors::Fault;
 
-/// The most entries of an archive; one for each storage is usual.
-const MOST_ENTRIES: usize = 1 << 20;
+/// The most bytes of what an archive says of its entries: of some hundred thousand, one for each storage.
+const MOST_OF_ENTRIES: usize = 32 << 20;
 /// What the format before the archives begins with.
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 /// The version of that format.
@@ -108,19 +109,17 @@ fn of_archive(file: &MappedFile) -> Parsed<(Content, Vec<Place>)> {
 
 /// The name of the folder that everything in an archive stands in, and where its files lie.
 fn entries(file: &MappedFile) -> Parsed<(String, HashMap<String, Entry>)> {
-    let fault = |error: zip::result::ZipError| match error {
-        zip::result::ZipError::Io(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            Fault::Io(error)
+    let fault = |error: ZipError| {
+        let foreign = [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput];
+        match error {
+            ZipError::Io(error) if !foreign.contains(&error.kind()) => Fault::Io(error),
+            error => Fault::Unsound(format!(
+                "it is no sound zip archive ({error}); download it again, or save it again"
+            )),
         }
-        error => Fault::Unsound(format!(
-            "it is no sound zip archive ({error}); download it again, or save it again"
-        )),
     };
     let reader = BufReader::new(file.reader().map_err(|e| Fault::Unsound(e.to_string()))?);
-    let mut archive = ZipArchive::new(reader).map_err(fault)?;
-    if archive.len() > MOST_ENTRIES {
-        return unsound(format!("it has {} entries; expected at most {MOST_ENTRIES}", archive.len()));
-    }
+    let mut archive = ZipArchive::new(Metered { reader, left: MOST_OF_ENTRIES }).map_err(fault)?;
     let (mut root, mut entries) = (None, HashMap::new());
     for i in 0..archive.len() {
         let entry = archive.by_index_raw(i).map_err(fault)?;
@@ -165,6 +164,29 @@ fn entries(file: &MappedFile) -> Parsed<(String, HashMap<String, Entry>)> {
         None => unsound(
             "it is a zip archive without a data.pkl, and so not PyTorch's; expected what torch.save writes",
         ),
+    }
+}
+
+/// A reader of which only so much can be read, so that an archive of countless entries takes no countless memory.
+struct Metered<R> {
+    reader: R,
+    left: usize,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        match self.left.checked_sub(read) {
+            Some(left) => self.left = left,
+            None => return Err(io::Error::new(io::ErrorKind::InvalidData, "it has too many entries")),
+        }
+        Ok(read)
+    }
+}
+
+impl<R: Seek> Seek for Metered<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.reader.seek(to)
     }
 }
 

@@ -244,6 +244,29 @@ fn archives_are_as_pytorch_writes_them() {
 }
 
 #[test]
+fn countless_entries_are_refused() {
+    const ENTRIES: u64 = 1_000_000;
+    let good = archive(&[("a/data.pkl", b"N.")]);
+    let central = good.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+    let end = good.windows(4).position(|w| w == b"PK\x05\x06").unwrap();
+    let mut bytes = good[..central].to_vec();
+    for i in 0..ENTRIES {
+        let at = bytes.len();
+        bytes.extend(&good[central..end]);
+        bytes[at + 46..at + 56].copy_from_slice(format!("{i:010}").as_bytes());
+    }
+    // As there are more than 2^16, their number stands in the longer record before the end.
+    let longer = bytes.len() as u64;
+    let sizes = [ENTRIES, ENTRIES, longer - central as u64, central as u64];
+    bytes.extend([&b"PK\x06\x06"[..], &44u64.to_le_bytes(), &[45, 0, 45, 0], &[0; 8]].concat());
+    bytes.extend(sizes.iter().flat_map(|n| n.to_le_bytes()));
+    bytes.extend([&b"PK\x06\x07\0\0\0\0"[..], &longer.to_le_bytes(), &[1, 0, 0, 0]].concat());
+    bytes.extend([&b"PK\x05\x06\0\0\0\0"[..], &[0xff; 12], &[0; 2]].concat());
+    let error = open_bytes(&bytes).1.unwrap_err();
+    assert!(error.contains("it is no sound zip archive") && error.contains("too many entries"), "{error}");
+}
+
+#[test]
 fn the_format_before_is_checked_too() {
     let good = fs::read(golden("legacy_protocol2.pt")).unwrap();
     let open = |bytes: &[u8]| open_bytes(bytes).1;
