@@ -1,4 +1,4 @@
-//! Folders as `transformers` writes them: `config.json`, `model.safetensors` or its shards, and the tokenizer's files.
+//! Folders as `transformers` writes them: `config.json`, `model.safetensors` or `pytorch_model.bin` or their shards, and the tokenizer's files.
 
 mod config;
 mod family;
@@ -8,6 +8,7 @@ mod of_model;
 mod save;
 mod sentences;
 mod shards;
+mod weights;
 
 use std::path::{Path, PathBuf};
 

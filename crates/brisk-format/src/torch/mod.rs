@@ -11,9 +11,9 @@ mod weights;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use brisk_graph::{Shape, Tensor};
+use brisk_graph::{Data, Shape, Tensor};
 
-use crate::mapped::MappedFile;
+use crate::mapped::{MappedFile, narrow};
 use crate::tensors::Fault;
 use crate::{Error, Result};
 use archive::Place;
@@ -118,6 +118,24 @@ impl TorchFile {
         };
         let data = read::read(&self.file, place, &stored.view)?;
         Tensor::new(stored.shape.clone(), data).map_err(|e| Error::content(self.path(), e))
+    }
+
+    /// Reads a tensor of floats as f32.
+    pub(crate) fn floats(&self, name: &str) -> Result<Tensor> {
+        let tensor = self.tensor(name)?;
+        let values: Option<Vec<f32>> = match tensor.data() {
+            Data::F32(_) => return Ok(tensor),
+            Data::F64(values) => values.iter().map(|&x| narrow(x)).collect(),
+            _ => None,
+        };
+        let message = || {
+            let found = tensor.dtype();
+            format!(
+                "expected weights of numbers that f32 can hold, found {name:?} of {found}; save the model as float32"
+            )
+        };
+        let values = values.ok_or_else(|| Error::content(self.path(), message()))?;
+        Tensor::new(tensor.shape().clone(), values).map_err(|e| Error::content(self.path(), e))
     }
 
     /// The names and tensors of a model: those under a key such as `model_state_dict`, or of the file itself if the key is empty. Without a

@@ -73,6 +73,11 @@ impl<'a> StateDict<'a> {
         self.file.tensor(&self.full(name))
     }
 
+    /// Reads a tensor of floats as f32.
+    pub(super) fn floats(&self, name: &str) -> Result<Tensor> {
+        self.file.floats(&self.full(name))
+    }
+
     fn full(&self, name: &str) -> String {
         if self.key.is_empty() { name.into() } else { format!("{}.{name}", self.key) }
     }

@@ -9,12 +9,10 @@ mod unit;
 
 use std::collections::HashSet;
 
-use brisk_graph::{Data, Tensor};
 use brisk_nn::Model;
 use brisk_runtime::State;
 
 use super::StateDict;
-use crate::mapped::narrow;
 use crate::{Error, LoadReport, Result};
 use matching::Matching;
 use module::{Module, modules, why_ignored};
@@ -100,23 +98,5 @@ impl StateDict<'_> {
         report.loaded.extend(names.iter().map(|name| (param.name.clone(), name.to_string())));
         report.reordered.extend(param.reordered().map(|why| (param.name.clone(), why.to_string())));
         Ok(())
-    }
-
-    /// A tensor of f32.
-    fn floats(&self, name: &str) -> Result<Tensor> {
-        let tensor = self.tensor(name)?;
-        let values: Option<Vec<f32>> = match tensor.data() {
-            Data::F32(_) => return Ok(tensor),
-            Data::F64(values) => values.iter().map(|&x| narrow(x)).collect(),
-            _ => None,
-        };
-        let message = || {
-            let found = tensor.dtype();
-            format!(
-                "expected weights of numbers that f32 can hold, found {name:?} of {found}; save the model as float32"
-            )
-        };
-        let values = values.ok_or_else(|| Error::content(self.file().path(), message()))?;
-        Tensor::new(tensor.shape().clone(), values).map_err(|e| Error::content(self.file().path(), e))
     }
 }

@@ -4,7 +4,7 @@ mod files;
 mod hostile;
 mod models;
 mod weights;
-mod write;
+pub mod write;
 
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use brisk_graph::Tensor;
+
 /// An archive with these entries, stored as PyTorch does.
 pub fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -44,4 +46,22 @@ pub fn tensor(key: &str, elements: u64, offset: u64, shape: &[u64], strides: &[u
         b"\x89}tR".to_vec(),
     ]
     .concat()
+}
+
+/// A state dict of tensors of f32, each with a storage of its own.
+pub fn state_dict(tensors: &[(&str, Tensor)]) -> Vec<u8> {
+    let mut pickle = b"\x80\x02}".to_vec();
+    let mut storages = Vec::new();
+    for (i, (name, value)) in tensors.iter().enumerate() {
+        let sizes = |sizes: &[usize]| sizes.iter().map(|&s| s as u64).collect::<Vec<_>>();
+        let (shape, strides) = (sizes(value.shape()), sizes(&value.shape().strides()));
+        let own = tensor(&i.to_string(), value.elements() as u64, 0, &shape, &strides);
+        pickle.extend([text(name), own, b"s".to_vec()].concat());
+        let bytes = value.to_f64s().into_iter().flat_map(|x| (x as f32).to_le_bytes()).collect();
+        storages.push((format!("a/data/{i}"), bytes));
+    }
+    pickle.push(b'.');
+    let mut entries: Vec<(&str, &[u8])> = vec![("a/data.pkl", &pickle)];
+    entries.extend(storages.iter().map(|(name, bytes): &(String, Vec<u8>)| (name.as_str(), &bytes[..])));
+    archive(&entries)
 }
