@@ -8,6 +8,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::content::{Content, content};
 use super::pickle::{self, Parsed, Pickle, Source, Storage, Value, unsound};
+use crate::error::quoted;
 use crate::mapped::MappedFile;
 use crate::tensors::Fault;
 
@@ -94,12 +95,13 @@ fn of_archive(file: &MappedFile) -> Parsed<(Content, Vec<Place>)> {
                 Ok(Place { key: storage.key, bytes: Bytes::File { begin, length }, reversed })
             }
             Some(Entry { length, .. }) => unsound(format!(
-                "its storage {:.80?} should have {} bytes, and has {length}; download it again, or save it again",
-                storage.key, storage.bytes
+                "its storage {} should have {} bytes, and has {length}; download it again, or save it again",
+                quoted(&storage.key),
+                storage.bytes
             )),
             None => unsound(format!(
-                "its storage {:.80?} is missing; download it again, or save it again",
-                storage.key
+                "its storage {} is missing; download it again, or save it again",
+                quoted(&storage.key)
             )),
         }
     };
@@ -131,7 +133,8 @@ fn entries(file: &MappedFile) -> Parsed<(String, HashMap<String, Entry>)> {
             match needed {
                 true => {
                     return unsound(format!(
-                        "its entry {name:.80?} is packed or encrypted, which PyTorch never does; save it again with torch.save"
+                        "its entry {} is packed or encrypted, which PyTorch never does; save it again with torch.save",
+                        quoted(&name)
                     ));
                 }
                 false => continue,
@@ -142,14 +145,16 @@ fn entries(file: &MappedFile) -> Parsed<(String, HashMap<String, Entry>)> {
             || entry.compressed_size() != length
         {
             return unsound(format!(
-                "its entry {name:.80?} of {length} bytes does not lie within the file; download it again"
+                "its entry {} of {length} bytes does not lie within the file; download it again",
+                quoted(&name)
             ));
         }
         match name.strip_suffix("/data.pkl") {
             Some(folder) if !folder.contains('/') && root.is_none() => root = Some(folder.to_string()),
             Some(folder) if !folder.contains('/') => {
                 return unsound(format!(
-                    "it has two pickles, in {folder:.80?} too; save the state dict alone"
+                    "it has two pickles, in {} too; save the state dict alone",
+                    quoted(folder)
                 ));
             }
             _ => {}
@@ -240,8 +245,9 @@ fn of_legacy(file: &MappedFile) -> Parsed<(Content, Vec<Place>)> {
         let Some((storage, place)) = storages.get(number).zip(found.get_mut(number)) else { continue };
         if elements.checked_mul(storage.element.size() as u64) != Some(storage.bytes) {
             return unsound(format!(
-                "its storage {:.80?} should have {} bytes, and has {elements} elements; download it again, or save it again",
-                storage.key, storage.bytes
+                "its storage {} should have {} bytes, and has {elements} elements; download it again, or save it again",
+                quoted(&storage.key),
+                storage.bytes
             ));
         }
         *place = Some((source.read(), storage.bytes));
@@ -254,8 +260,8 @@ fn of_legacy(file: &MappedFile) -> Parsed<(Content, Vec<Place>)> {
             Ok(Place { key: storage.key, bytes: Bytes::File { begin, length }, reversed: false })
         }
         (None, None) => unsound(format!(
-            "its storage {:.80?} is missing; download it again, or save it again",
-            storage.key
+            "its storage {} is missing; download it again, or save it again",
+            quoted(&storage.key)
         )),
     };
     let places = storages.into_iter().zip(found).map(place).collect::<Parsed<_>>()?;

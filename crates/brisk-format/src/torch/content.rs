@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::pickle::{Global, Id, Parsed, Value, Values, View, unsound};
+use crate::error::quoted;
 
 /// The deepest nesting of containers.
 const DEEPEST: usize = 64;
@@ -123,8 +124,8 @@ impl Walk {
     ) -> Parsed<()> {
         if path.containers.len() > DEEPEST {
             return unsound(format!(
-                "{:.80?}... is nested in more than {DEEPEST} containers; save the state dict alone",
-                path.name
+                "{} is nested in more than {DEEPEST} containers; save the state dict alone",
+                quoted(&path.name)
             ));
         }
         let before = self.next.len();
@@ -158,7 +159,7 @@ fn claim(names: &mut HashSet<String>, path: &Path) -> Parsed<()> {
     match names.insert(path.name.clone()) {
         true => Ok(()),
         false => {
-            unsound(format!("two of its values are called {:.80?}; save the state dict alone", path.name))
+            unsound(format!("two of its values are called {}; save the state dict alone", quoted(&path.name)))
         }
     }
 }

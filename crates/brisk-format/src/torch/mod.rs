@@ -13,6 +13,7 @@ use std::path::Path;
 
 use brisk_graph::{Data, Shape, Tensor};
 
+use crate::error::quoted;
 use crate::mapped::{MappedFile, narrow};
 use crate::tensors::Fault;
 use crate::{Error, Result};
@@ -162,24 +163,27 @@ fn check(tensors: &[Stored], places: &[Place], length: u64) -> Result<(), String
     let (mut seen, mut all) = (HashSet::new(), 0usize);
     for Stored { path, shape, view } in tensors {
         let Some(place) = places.get(view.storage as usize) else {
-            return Err(format!("tensor {:.80?} has no storage", path.name));
+            return Err(format!("tensor {} has no storage", quoted(&path.name)));
         };
         let there = place.length() / view.element.size() as u64;
         if view.reach().is_none_or(|reach| reach as u64 > there) {
             return Err(format!(
-                "tensor {:.80?} of {shape} with strides {:?} from element {} on reaches out of its storage {:.80?}, which has {there} \
+                "tensor {} of {shape} with strides {:?} from element {} on reaches out of its storage {}, which has {there} \
                  elements; download it again, or save it again",
-                path.name, view.strides, view.offset, place.key
+                quoted(&path.name),
+                view.strides,
+                view.offset,
+                quoted(&place.key)
             ));
         }
         if seen.insert(view) {
-            all = all.saturating_add(view.elements().unwrap_or(usize::MAX));
+            all = all.saturating_add(view.extent());
         }
         if all > most {
             return Err(format!(
-                "its tensors, up to {:.80?} of {shape}, have {all} elements, which is more than {most} for a file of {length} bytes; save \
+                "its tensors, up to {} of {shape}, have {all} elements, which is more than {most} for a file of {length} bytes; save \
                  expanded tensors as they were before, or with contiguous()",
-                path.name
+                quoted(&path.name)
             ));
         }
     }

@@ -66,11 +66,11 @@ impl Elements<'_> {
     }
 
     fn each<const N: usize, T>(&self, decode: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
-        let (count, start) = (self.view.shape.iter().product(), self.view.offset * N);
-        let mut values = Vec::with_capacity(count);
-        if count == 0 {
-            return Ok(values);
+        if self.view.shape.contains(&0) {
+            return Ok(Vec::new());
         }
+        let (count, start) = (self.view.extent(), self.view.offset * N);
+        let mut values = Vec::with_capacity(count);
         if self.view.is_rows() {
             for begin in (0..count * N).step_by(WINDOW) {
                 self.bytes(start + begin, WINDOW.min(count * N - begin), |bytes| {
@@ -104,9 +104,9 @@ impl Elements<'_> {
 }
 
 impl View {
-    /// The number of elements, if it can be told.
-    pub fn elements(&self) -> Option<usize> {
-        self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+    /// The product of all sizes that are not 0, saturating: the number of elements, where there are some.
+    pub fn extent(&self) -> usize {
+        self.shape.iter().fold(1usize, |n, &d| n.saturating_mul(d.max(1)))
     }
 
     /// The number of elements that a storage must have for it, if it can be told.

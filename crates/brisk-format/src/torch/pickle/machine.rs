@@ -6,6 +6,7 @@ use super::build::Build;
 use super::source::{Parsed, Source, unsound};
 use super::value::{Id, Value};
 use super::{Pickle, global, text};
+use crate::error::quoted;
 use crate::tensors::Fault;
 
 /// The newest protocol that is known.
@@ -88,7 +89,7 @@ impl Machine<'_, '_> {
                 let line = self.text_line()?;
                 match line.parse() {
                     Ok(value) => self.push(Value::Float(value)),
-                    Err(_) => unsound(format!("expected a number, found {line:.40?}")),
+                    Err(_) => unsound(format!("expected a number, found {}", quoted(&line))),
                 }
             }
             b'S' => {
@@ -269,7 +270,7 @@ impl Machine<'_, '_> {
             _ => {
                 let line = self.text_line()?;
                 line.parse()
-                    .or_else(|_| unsound(format!("expected the number of a value, found {line:.40?}")))
+                    .or_else(|_| unsound(format!("expected the number of a value, found {}", quoted(&line))))
             }
         }
     }
@@ -319,7 +320,7 @@ impl Machine<'_, '_> {
             ("00", _) => self.push(Value::Bool(false)),
             ("01", _) => self.push(Value::Bool(true)),
             (_, Ok(value)) => self.push(Value::Int(value)),
-            _ => unsound(format!("expected a whole number, found {line:.40?}")),
+            _ => unsound(format!("expected a whole number, found {}", quoted(&line))),
         }
     }
 

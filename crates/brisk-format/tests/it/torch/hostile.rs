@@ -43,6 +43,9 @@ fn what_the_tests_make_is_what_is_read() {
     let file = file.unwrap();
     assert_eq!(file.shape("w").unwrap().dims(), [1, 3]);
     assert_eq!(file.tensor("w").unwrap().f32s().unwrap(), [0.0; 3]);
+    // Nothing is read of what has no elements, wherever that begins.
+    let (_dir, file) = open(&tensor("0", 4, u64::MAX, &[3, 0], &[u64::MAX, 1]));
+    assert_eq!(file.unwrap().tensor("w").unwrap().elements(), 0);
 }
 
 #[test]
@@ -108,6 +111,8 @@ fn storages_are_as_long_as_they_are() {
         (tensor("0", 4, 0, &[1 << 40], &[1]), "reaches out of its storage"),
         (tensor("0", 4, 0, &[1_000_000_000], &[0]), "have 1000000000 elements, which is more than"),
         (tensor("0", 4, 0, &[u64::MAX, 3], &[0, 0]), "which is more than"),
+        (tensor("0", 4, 0, &[u64::MAX, u64::MAX, 0], &[1, 1, 1]), "which is more than"),
+        (tensor("0", 4, 0, &[0, u64::MAX, u64::MAX], &[1, 1, 1]), "which is more than"),
         (tensor("0", 4, 0, &[2, 2], &[1]), "a tensor has 2 sizes and 1 strides"),
         (tensor("0", 4, 0, &[1; 65], &[1; 65]), "at most 64 axes"),
     ] {
@@ -163,6 +168,11 @@ fn depth_and_bombs_are_bounded() {
         &[b"(".to_vec(), vec![b'N'; 100_000], b"tq\x00".to_vec(), calls].concat(),
         "a tuple of some arguments",
     );
+    // Messages stay short.
+    let long =
+        [text(&"x".repeat(1 << 20)), tensor("0", 4, 0, &[5], &[1])[3 + text("w").len()..].to_vec()].concat();
+    let error = open(&[b"}".to_vec(), long].concat()).1.unwrap_err();
+    assert!(error.contains("xxx\"... of [5]") && error.len() < 400, "{error}");
     // An array as long as the file, again and again.
     let dtype = b"cnumpy\ndtype\nX\x02\0\0\0u1\x85Rq\x01".to_vec();
     let bytes = [&b"B"[..], &100_000u32.to_le_bytes(), &[0; 100_000], b"q\x02"].concat();
@@ -245,7 +255,7 @@ fn archives_are_as_pytorch_writes_them() {
 
 #[test]
 fn countless_entries_are_refused() {
-    const ENTRIES: u64 = 1_000_000;
+    const ENTRIES: u64 = 600_000;
     let good = archive(&[("a/data.pkl", b"N.")]);
     let central = good.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
     let end = good.windows(4).position(|w| w == b"PK\x05\x06").unwrap();
