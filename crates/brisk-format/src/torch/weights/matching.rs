@@ -52,6 +52,14 @@ impl<'a> Matching<'a> {
                 if let Some(problem) = self.difference(m, u) {
                     return Err(format!("{rule}: {:?} is not {to:?}: {problem}", module.path));
                 }
+                if let Some(other) =
+                    self.module_of.get(u).copied().flatten().and_then(|m| self.modules.get(m))
+                {
+                    return Err(format!(
+                        "{rule}: {to:?} is {:?} already, by another rule or by this one",
+                        other.path
+                    ));
+                }
                 self.set(m, u);
                 continue;
             }

@@ -33,6 +33,11 @@ impl StateDict<'_> {
     /// become their sum; the packed matrices of an attention are taken apart. A Dense layer after Flatten, and one before Reshape, gets the places of
     /// its numbers changed too, as PyTorch's maps have their channels first; the report lists these.
     ///
+    /// What a layer computes is the model's to say, and PyTorch's defaults are not Keras's: norms have an epsilon of 1e-5, the moving statistics of batch
+    /// norms a momentum of 0.9 in Keras's sense, and `padding=1` is a ZeroPadding2D before, unless strides are 1. The state that is loaded may go on to
+    /// be trained; gradients are PyTorch's, but a batch norm's moving variance follows the biased one of a batch, and the bias of an LSTM, one here, is
+    /// two there.
+    ///
     /// ```no_run
     /// use brisk_format::TorchFile;
     /// use brisk_nn::prelude::*;

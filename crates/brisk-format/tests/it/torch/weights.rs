@@ -129,6 +129,7 @@ fn rules_that_lead_nowhere_are_errors() {
         ("five -> a", "rule five -> a fits nothing; there are: one, two, three, last"),
         ("one -> head", "rule one -> head: \"one\" is not \"head\": bias should be [2], found [4]"),
         ("one.bias -> head.bias", "\"head.bias\" should be [2], found \"one.bias\" of [4]"),
+        ("t* -> a", "rule t* -> a: \"a\" is \"two\" already, by another rule or by this one"),
         ("one.bias -> head.x", "rule one.bias -> head.x: the model has no parameter \"head.x\""),
     ] {
         let error = weights.fault(&model(), &[rule]);
