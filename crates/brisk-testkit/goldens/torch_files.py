@@ -1,7 +1,8 @@
 """Files as `torch.save` writes them, in `torch/`, and what is in each, in `torch/files.json`.
 
 Tensors stand there by the keys on the way to them, joined by dots: PyTorch's element type, Brisk's, the shape, and all elements as numbers
-(null for NaN). Plain values likewise. Files that are to be refused are listed with a part of the message.
+(null for NaN). Plain values likewise. Files that are to be refused are listed with a part of the message. In the format of before the archives
+storages are called by their addresses, so that those files are never the same twice.
 """
 
 import collections

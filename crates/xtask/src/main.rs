@@ -51,7 +51,15 @@ fn main() -> anyhow::Result<()> {
 
 fn goldens() -> anyhow::Result<()> {
     let python = venv::ensure()?;
-    for script in ["layers.py", "training.py", "fine_tuning.py", "check_layers.py", "huggingface.py", "torch_files.py", "torch_models.py"] {
+    for script in [
+        "layers.py",
+        "training.py",
+        "fine_tuning.py",
+        "check_layers.py",
+        "huggingface.py",
+        "torch_files.py",
+        "torch_models.py",
+    ] {
         let path = venv::root().join("crates/brisk-testkit/goldens").join(script);
         venv::check(std::process::Command::new(&python).arg(path))?;
     }
