@@ -170,6 +170,15 @@ pub(crate) fn listed<T: fmt::Display>(items: &[T]) -> String {
     text.join(", ")
 }
 
+/// A text of a file in quotes, cut where it is longer than a message should be.
+pub(crate) fn quoted(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
 fn optional(hint: &str) -> String {
     if hint.is_empty() { String::new() } else { format!("; {hint}") }
 }

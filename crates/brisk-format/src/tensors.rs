@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use brisk_graph::{Data, Tensor};
+use brisk_graph::{DType, Data, Tensor};
 use brisk_runtime::State;
 
 use crate::hashed::Hashed;
@@ -196,4 +196,24 @@ where
         Ok((entry.name, tensor))
     };
     entries.into_iter().map(read).collect()
+}
+
+/// A matrix with its axes exchanged.
+pub(crate) fn transposed(tensor: &Tensor) -> brisk_graph::Result<Tensor> {
+    /// Rows and columns at a time, so that both sides stay in cache.
+    const BLOCK: usize = 32;
+    let &[rows, columns] = tensor.shape().dims() else { return Ok(tensor.clone()) };
+    let from = tensor.f32s()?;
+    let mut result = Tensor::zeros(DType::F32, [columns, rows]);
+    let to = result.f32s_mut()?;
+    for row in (0..rows).step_by(BLOCK) {
+        for column in (0..columns).step_by(BLOCK) {
+            for r in row..rows.min(row + BLOCK) {
+                for c in column..columns.min(column + BLOCK) {
+                    to[c * rows + r] = from[r * columns + c];
+                }
+            }
+        }
+    }
+    Ok(result)
 }

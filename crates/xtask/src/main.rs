@@ -58,6 +58,8 @@ fn goldens() -> anyhow::Result<()> {
         "check_layers.py",
         "huggingface.py",
         "tensorflow_files.py",
+        "torch_files.py",
+        "torch_models.py",
     ] {
         let path = venv::root().join("crates/brisk-testkit/goldens").join(script);
         venv::check(std::process::Command::new(&python).arg(path))?;

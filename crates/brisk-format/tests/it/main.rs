@@ -10,6 +10,7 @@ mod model;
 mod mxnet;
 mod safetensors;
 mod tensorflow;
+mod torch;
 
 use std::path::Path;
 
