@@ -67,9 +67,14 @@ impl Summary {
                 "{what}: not found; expected a project, a run, a model folder or a preset"
             )));
         }
-        let preset = zoo::preset(what)?;
-        Ok((preset.build)(preset.input_shape.to_vec().into(), CLASSES)?)
+        model(what)
     }
+}
+
+/// The model of a preset.
+pub fn model(preset: &str) -> Result<Model> {
+    let preset = zoo::preset(preset)?;
+    Ok((preset.build)(preset.input_shape.to_vec().into(), CLASSES)?)
 }
 
 /// Every node of an ONNX file.

@@ -3,6 +3,7 @@
 mod check;
 mod huggingface;
 mod onnx;
+mod torch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,11 +22,14 @@ use crate::printer::Printer;
 /// FILE.onnx: operators of ONNX's versions 7 to 23; docs/onnx.md lists them. The model folder holds the graph and its parameters, to be
 /// asked, served, or trained on.
 ///
+/// FILE.pt, .pth, .bin or .ckpt of PyTorch: the tensors of a state dict, for the model that `--into` names; layers are matched by name and by
+/// order, and `--rename` says what that cannot find. Without `--into`: what is in the file.
+///
 /// A Hugging Face folder: config.json, model.safetensors (or its shards) and what sentence-transformers adds. Encoders of the families
 /// bert, roberta, xlm-roberta, camembert, distilbert and electra are understood.
 #[derive(Args)]
 pub struct Import {
-    /// A model file (.onnx), or a folder with config.json and model.safetensors
+    /// A model file (.onnx, .pt, .pth, .bin, .ckpt), or a folder with config.json and model.safetensors
     #[arg(value_name = "FILE|FOLDER")]
     path: PathBuf,
     /// The model folder to write. Of a Hugging Face folder: the encoder with its tokenizer, and what stands on it; without a head, the
@@ -38,6 +42,15 @@ pub struct Import {
     /// With --check: how far an output may lie away, in absolute terms or relative to its largest element
     #[arg(long, value_name = "X", default_value_t = 1e-4, requires = "check")]
     tolerance: f64,
+    /// Of PyTorch: the model that the tensors are for: a model folder or run, a project (FILE.yaml), or a preset
+    #[arg(long, value_name = "MODEL")]
+    into: Option<String>,
+    /// Of PyTorch: the entry that holds the state dict, such as `model_state_dict` [default: found]
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Of PyTorch: which of their modules or tensors is which of ours; `*` stands for any part of a name. May be given several times
+    #[arg(long, value_name = "THEIRS -> OURS", requires = "into")]
+    rename: Vec<String>,
     #[command(flatten)]
     compute: Compute,
     /// One JSON object, with every tensor
@@ -60,8 +73,9 @@ impl Import {
         }
         match extension(&self.path).as_str() {
             "onnx" => onnx::run(&self, &printer),
+            "pt" | "pth" | "bin" | "ckpt" => torch::run(&self, &printer),
             _ => Err(bad_input(format!(
-                "{}: expected a model file (.onnx) or a Hugging Face folder",
+                "{}: expected a model file (.onnx, .pt, .pth, .bin, .ckpt) or a Hugging Face folder",
                 self.path.display()
             ))),
         }
