@@ -1,12 +1,12 @@
 //! A model as data: what an ONNX file says, without its bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::{Constant, Elem};
+use crate::{Constant, Elem, Error, Result};
 
 /// A model: a graph in ONNX's vocabulary, and which versions of it.
 ///
@@ -190,6 +190,62 @@ impl fmt::Display for Dim {
             Dim::Size(n) => write!(f, "{n}"),
             Dim::Name(name) => f.write_str(name),
             Dim::Unknown => f.write_str("?"),
+        }
+    }
+}
+
+impl Model {
+    /// The part of the model that leads to one of its values, or to the first result of a node: a trunk for other layers.
+    ///
+    /// ```
+    /// use brisk_onnx::Model;
+    /// let text = r#"{"opsets": {"": 13}, "graph": {"inputs": [{"name": "x", "type": "unknown"}],
+    ///     "outputs": [{"name": "y", "type": "unknown"}],
+    ///     "parameters": {"w": {"elem": "float", "shape": [3, 2], "trainable": true}},
+    ///     "nodes": [{"op": "Relu", "inputs": ["x"], "outputs": ["h"]},
+    ///         {"op": "MatMul", "name": "head", "inputs": ["h", "w"], "outputs": ["y"]}]}}"#;
+    /// let model: Model = serde_json::from_str(text)?;
+    /// let trunk = model.clone().until("h")?;
+    /// assert_eq!((trunk.graph.nodes.len(), trunk.graph.parameters.len()), (1, 0));
+    /// assert_eq!(model.clone().until("head")?.graph.nodes.len(), 2);
+    /// assert!(model.until("tail").unwrap_err().to_string().contains("\"tail\""));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn until(mut self, name: &str) -> Result<Model> {
+        let graph = &mut self.graph;
+        let of_node = graph.nodes.iter().find(|n| n.name == name).and_then(|n| n.outputs.first());
+        let made = graph.nodes.iter().flat_map(|n| &n.outputs).find(|o| *o == name);
+        let Some(value) = made.or(of_node).cloned() else {
+            return Err(Error::Model(format!(
+                "there is no node and no value {name:?} in the graph; `brisk summary` lists them"
+            )));
+        };
+        let mut wanted: HashSet<String> = [value.clone()].into();
+        let mut kept = Vec::new();
+        for node in std::mem::take(&mut graph.nodes).into_iter().rev() {
+            if node.outputs.iter().any(|o| wanted.contains(o)) {
+                reads(&node, &mut wanted);
+                kept.push(node);
+            }
+        }
+        kept.reverse();
+        graph.nodes = kept;
+        graph.constants.retain(|name, _| wanted.contains(name));
+        graph.parameters.retain(|name, _| wanted.contains(name));
+        graph.inputs.retain(|port| wanted.contains(&port.name));
+        let known = graph.outputs.iter().find(|o| o.name == value);
+        graph.outputs = vec![known.cloned().unwrap_or(Port { name: value, ty: Type::Unknown })];
+        Ok(self)
+    }
+}
+
+/// All names that a node reads, also those in graphs among its attributes.
+fn reads(node: &Node, to: &mut HashSet<String>) {
+    to.extend(node.inputs.iter().filter(|i| !i.is_empty()).cloned());
+    for attribute in node.attributes.values() {
+        if let Attribute::Graph(graph) = attribute {
+            to.extend(graph.outputs.iter().map(|o| o.name.clone()));
+            graph.nodes.iter().for_each(|n| reads(n, to));
         }
     }
 }

@@ -124,7 +124,8 @@ impl Project {
         task.rules = self.train.parameters.clone();
         task.gradient_checkpointing = self.train.gradient_checkpointing;
         fits(&task, dataset.classes().len())?;
-        let start = task.init_state(&self.train.optimizer, self.train.seed)?;
+        let mut start = task.init_state(&self.train.optimizer, self.train.seed)?;
+        self.load_graph(&mut start)?;
         let data = PreparedData::Images(Box::new(Images { dataset, splits, preprocessing }));
         Ok(Prepared { data, task, start })
     }

@@ -7,9 +7,10 @@ use brisk_data::{
     SourceSpec, TableSpec, TargetSpec, TextSpec, VectorSpec,
 };
 use brisk_eval::Requirements;
+use brisk_format::{OnnxFile, read_onnx};
 use brisk_nn::config::closest;
-use brisk_nn::{LayerSpec, Loss, Metric, Model, Optimizer, ParamRules, Pooling, Schedule, zoo};
-use brisk_runtime::Precision;
+use brisk_nn::{LayerSpec, Loss, Metric, Model, Onnx, Optimizer, ParamRules, Pooling, Schedule, zoo};
+use brisk_runtime::{Precision, State};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -153,9 +154,13 @@ pub struct ModelSpec {
     /// A ready-made model: `cifar10-cnn`, `lstm-imdb`, `minilm`, ...
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
-    /// A Hugging Face folder, whose encoder and tokenizer are for the texts.
+    /// For texts: a Hugging Face folder, whose encoder and tokenizer are taken. For pictures: a model file (.onnx), whose graph the layers
+    /// stand on; its parameters are called `graph.NAME`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<PathBuf>,
+    /// The value or node of the pretrained graph that the layers stand on; left out: its output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// How the vectors of a text's tokens become one; left out: the first token's, or for embeddings what the folder says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
@@ -431,7 +436,7 @@ impl Project {
                 return fault("model: expected either `layers` or `preset`, found both".into());
             }
             (None, None, None) if !self.is_table() || m.encoders.is_empty() && self.has_text() => {
-                return fault("model: expected `layers`, `preset` or, for texts, `pretrained`".into());
+                return fault("model: expected `layers`, `preset` or `pretrained`".into());
             }
             _ => {}
         }
@@ -522,11 +527,49 @@ impl Project {
 
     /// The model for samples of a shape.
     pub fn model(&self, input_shape: [usize; 3], classes: usize) -> Result<Model> {
+        if let Some(file) = self.pretrained_graph()? {
+            let trunk = Onnx::new(file.model).channels_last(true);
+            let own = self.model.layers.iter().flatten().cloned();
+            let layers = std::iter::once(LayerSpec::new(trunk).name(GRAPH)).chain(own).collect();
+            return Ok(Model::from_layers(input_shape, layers)?);
+        }
         Ok(match (&self.model.layers, &self.model.preset) {
             (Some(layers), _) => Model::from_layers(input_shape, layers.clone())?,
             (None, Some(preset)) => (zoo::preset(preset)?.build)(input_shape.into(), classes)?,
             (None, None) => Model::from_layers(input_shape, Vec::new())?,
         })
+    }
+}
+
+/// The layer with a pretrained graph.
+const GRAPH: &str = "graph";
+
+impl Project {
+    /// The pretrained graph of a project over pictures, as far as it is used.
+    fn pretrained_graph(&self) -> Result<Option<OnnxFile>> {
+        let Some(path) = self.model.pretrained.as_deref().filter(|_| !self.is_table()) else {
+            return Ok(None);
+        };
+        let mut file = read_onnx(path)?;
+        if let Some(until) = &self.model.until {
+            let wrong = |e: brisk_onnx::Error| Error::Project {
+                place: "model.until".into(),
+                message: format!("{}: {e}", path.display()),
+            };
+            file.model = file.model.until(until).map_err(wrong)?;
+        }
+        Ok(Some(file))
+    }
+
+    /// Puts the parameters of the pretrained graph in their places.
+    pub(crate) fn load_graph(&self, state: &mut State) -> Result<()> {
+        for (name, tensor) in self.pretrained_graph()?.iter().flat_map(|file| file.parameters.iter()) {
+            let name = format!("{GRAPH}.{name}");
+            if state.get(&name).is_some_and(|t| t.shape() == tensor.shape()) {
+                state.insert(name, tensor.clone());
+            }
+        }
+        Ok(())
     }
 }
 

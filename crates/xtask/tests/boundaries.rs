@@ -17,7 +17,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("brisk-eval", &["brisk-data", "brisk-format", "brisk-graph", "brisk-nn", "brisk-runtime"]),
     (
         "brisk-train",
-        &["brisk-data", "brisk-eval", "brisk-format", "brisk-graph", "brisk-nn", "brisk-runtime"],
+        &[
+            "brisk-data",
+            "brisk-eval",
+            "brisk-format",
+            "brisk-graph",
+            "brisk-nn",
+            "brisk-onnx",
+            "brisk-runtime",
+        ],
     ),
     (
         "brisk-serve",
