@@ -5,6 +5,7 @@
 //!   prediction needs.
 //! - [`model_files`]: what a model folder consists of.
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
+//! - [`read_onnx`] and [`write_onnx`]: ONNX files; [`export_onnx`] makes one of a trained model.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
@@ -32,7 +33,7 @@ pub use huggingface::{
 };
 pub use mapped::MappedTensors;
 pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
-pub use onnx::{OnnxFile, read_onnx, read_onnx_value};
+pub use onnx::{OnnxFile, OnnxOptions, OnnxReport, export_onnx, read_onnx, read_onnx_value, write_onnx};
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
 
 /// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.

@@ -135,7 +135,7 @@ fn small_int(byte: u8, bits: u32, signed: bool) -> i64 {
 }
 
 /// A float of eight or four bits (OCP and Graphcore formats, as ONNX describes them).
-fn small_float(elem: Elem, code: u8) -> f32 {
+pub fn small_float(elem: Elem, code: u8) -> f32 {
     let (exponent_bits, mantissa_bits, bias) = match elem {
         Elem::Float8E4M3Fn => (4, 3, 7),
         Elem::Float8E4M3Fnuz => (4, 3, 8),

@@ -6,6 +6,7 @@ mod hostile;
 mod huggingface;
 mod mapped;
 mod model;
+mod onnx_export;
 mod safetensors;
 
 use std::path::Path;
