@@ -2,7 +2,7 @@
 
 use brisk_graph::op::Attrs;
 use brisk_graph::prim::Scalar;
-use brisk_graph::{Id, Node, Op, Prim};
+use brisk_graph::{DType, Id, Node, Op, Prim};
 
 use super::emit::Val;
 use super::movement::permute;
@@ -77,9 +77,31 @@ pub(super) fn write(w: &mut Walk<'_>, id: Id, form: &Form, attrs: &Attrs) -> Res
     w.e.reshaped(&y, &dims)
 }
 
+/// The largest of each column over the rows of each text, 0 for a text without rows.
+pub(super) fn segment_max(w: &mut Walk<'_>, id: Id, form: &Form, _: &Attrs) -> Result<Val, String> {
+    let texts = texts(w, id, 0, 1)?;
+    let (x, dims, dtype) = (w.full_operand(id, 0)?, w.dims(id)?, w.node(id).dtype);
+    let [n, columns] = &dims[..] else { return Err("expected rows of columns".into()) };
+    let mut x = w.e.reshaped(&x, &[n.clone(), texts.each.clone(), columns.clone()])?;
+    if let Some(lengths) = &texts.lengths {
+        let inside = inside(w, &texts.each, lengths)?;
+        let inside = w.e.reshaped(&inside, &[n.clone(), texts.each.clone(), 1.into()])?;
+        let low = w.e.scalar(f32::MIN.into(), dtype)?;
+        let kind = x.elem;
+        x = w.e.elementwise("Where", &[inside, x, low], vec![], kind)?;
+    }
+    let inputs = vec![w.e.name(&x), w.e.list([1])?];
+    let name = w.e.one(form.name, inputs, vec![("keepdims", Attribute::Int(0))]);
+    let largest = Val::made(name, dims, x.elem);
+    let Some(lengths) = texts.lengths else { return Ok(largest) };
+    let (none, zero) = (w.e.scalar(0.0, DType::I32)?, w.e.scalar(0.0, dtype)?);
+    let some = w.e.elementwise("Less", &[none, lengths], vec![], Elem::Bool)?;
+    w.e.elementwise("Where", &[some, largest, zero], vec![], x.elem)
+}
+
 /// The rows of an operand, as its segments cut them.
-fn texts(w: &mut Walk<'_>, id: Id, rows: usize, segments: usize) -> Result<Texts, String> {
-    let (rows, segments) = (w.input(id, rows)?, w.input(id, segments)?);
+fn texts(w: &mut Walk<'_>, id: Id, rows: usize, place: usize) -> Result<Texts, String> {
+    let (rows, segments) = (w.input(id, rows)?, w.input(id, place)?);
     let per_text: Option<Vec<usize>> = w.sampled.each(rows).zip(w.sampled.each(segments)).map(each).collect();
     let each = per_text.as_ref().and_then(|v| Size::fit(v, &w.symbols));
     let Some(each) = each else {
@@ -94,7 +116,7 @@ fn texts(w: &mut Walk<'_>, id: Id, rows: usize, segments: usize) -> Result<Texts
         }
         // The convention of packed texts, which are made of padded ones here.
         Op::Prim(Prim::Input(..)) => {
-            let val = w.full_operand(id, if segments == w.input(id, 3)? { 3 } else { 4 })?;
+            let val = w.full_operand(id, place)?;
             let inputs = vec![w.e.name(&val), w.e.list([1])?, w.e.list([2])?, w.e.list([1])?];
             let name = w.e.one("Slice", inputs, vec![]);
             Some(Val::made(name, vec![val.dims[0].clone(), 1.into()], val.elem))

@@ -83,7 +83,7 @@ impl<'a> Export<'a> {
     }
 }
 
-/// A model in ONNX's vocabulary.
+/// A model in ONNX's vocabulary; see [`Export`] for an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exported {
     /// What is computed.

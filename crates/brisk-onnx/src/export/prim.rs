@@ -82,8 +82,9 @@ pub(super) fn constant(w: &mut Walk<'_>, id: Id) -> Result<Val, String> {
         Op::Prim(Prim::Constant(tensor)) => Some(tensor.clone()),
         _ => None,
     };
-    let scope = if w.e.scope.is_empty() { "graph".to_string() } else { w.e.scope.clone() };
-    let name = format!("{scope}/constant.{}", id.0);
+    let scope = if w.e.scope.is_empty() { "graph" } else { &w.e.scope };
+    let name = format!("{scope}/constant");
+    let name = w.e.unique(&name);
     if let Some(Some(tensor)) = w.sampled.same(id, tensor) {
         return Ok(Val::known(name, tensor));
     }

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
+use brisk_graph::op::AVG_POOL;
 use brisk_graph::prim::Scalar;
 use brisk_graph::{Graph, Id, Node, Op, Prim, Shape, Tensor, decompose};
 
@@ -49,7 +50,7 @@ impl<'a> Sampled<'a> {
             let mut decomposed = BTreeSet::new();
             match points.iter().map(|point| graph(record, point, &mut decomposed)).collect::<Result<Vec<_>>>()
             {
-                Ok(graphs) => match graphs[1..].iter().try_for_each(|g| alike(&graphs[0], g)) {
+                Ok(graphs) => match every_rest(record, &graphs, &points) {
                     Ok(()) => {
                         let axes = (0..axes.len()).map(|a| points.iter().map(|p| p[a]).collect()).collect();
                         let at_longest = OnceCell::new();
@@ -140,6 +141,47 @@ fn graph(record: &Record<'_>, point: &[usize], decomposed: &mut BTreeSet<&'stati
         _ => None,
     }));
     Ok(decompose(&graph, |op, _| table::of(op).is_some())?)
+}
+
+/// An error unless the graphs are the same but for sizes, and stay so whatever is left over when windows have gone over the free lengths
+/// in their steps: padding may follow from that.
+fn every_rest(record: &Record<'_>, graphs: &[Graph], points: &[Vec<usize>]) -> Result<()> {
+    let (Some(first), Some(point)) = (graphs.first(), points.first()) else { return Ok(()) };
+    graphs.iter().try_for_each(|g| alike(first, g))?;
+    let mut all = 1usize;
+    for (i, node) in first.nodes.iter().enumerate() {
+        let step = step(&node.op).filter(|_| graphs.iter().any(|g| g.nodes[i].shape[1..] != node.shape[1..]));
+        all = all.saturating_mul(step.unwrap_or(1));
+        const MOST: usize = 64;
+        if all > MOST {
+            return Err(Error::Export {
+                layer: node.scope.to_string(),
+                op: node.op.name(),
+                message: format!(
+                    "windows over a free length move by more than {MOST} in all; give the model's inputs a fixed length"
+                ),
+            });
+        }
+    }
+    (1..all).try_for_each(|rest| {
+        let point: Vec<usize> =
+            point.iter().enumerate().map(|(a, &p)| if a == 0 { p } else { p + rest }).collect();
+        alike(first, &graph(record, &point, &mut BTreeSet::new())?)
+    })
+}
+
+/// By how many cells a window moves, at the most of down and right.
+fn step(op: &Op) -> Option<usize> {
+    let stride = match op {
+        Op::Prim(Prim::Conv(c) | Prim::ConvGradInput(c, _)) => c.stride,
+        Op::Prim(Prim::MaxPool(w) | Prim::SumPool(w)) => w.stride,
+        Op::Named(op, attrs) if *op == &AVG_POOL => {
+            let strides = attrs.get_ints("stride").iter().filter_map(|&s| usize::try_from(s).ok());
+            return strides.max();
+        }
+        _ => return None,
+    };
+    stride.into_iter().max()
 }
 
 /// An error unless two graphs are the same but for sizes.

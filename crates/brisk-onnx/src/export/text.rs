@@ -9,6 +9,12 @@ use crate::Elem;
 /// a text's tokens and 0 behind them; and the types of tokens, if the model reads them.
 ///
 /// For the sizes that a graph is recorded for, it has `batch * length` tokens and `batch` texts.
+///
+/// ```
+/// let [ids, mask, types] = ["input_ids", "attention_mask", "token_type_ids"].map(String::from);
+/// let text = brisk_onnx::PackedText { name: "text".into(), length: 1, ids, mask, types };
+/// assert_eq!(text.name, "text");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedText {
     /// `NAME`.

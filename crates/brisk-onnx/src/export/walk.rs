@@ -4,7 +4,7 @@ use brisk_graph::evaluate::evaluate;
 use brisk_graph::{DType, Id, Node, Op, Prim, Shape, Tensor};
 use brisk_runtime::State;
 
-use super::emit::{Emitter, Source, Val};
+use super::emit::{Body, Emitter, Source, Val};
 use super::sampled::Sampled;
 use super::size::Size;
 use super::{prim, table};
@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Computed here and now, if all operands are known and it takes no more memory than they do.
-    fn folded(&self, prim: &Prim, node: &Node) -> Option<Val> {
+    fn folded(&mut self, prim: &Prim, node: &Node) -> Option<Val> {
         let worth = matches!(
             prim,
             Prim::Unary(_)
@@ -176,10 +176,11 @@ impl<'a> Walk<'a> {
         let operands: Vec<Tensor> = node.inputs.iter().map(known).collect::<Option<_>>()?;
         let tensor = evaluate(prim, &operands).ok()?;
         let from = node.inputs.iter().find_map(|&i| match self.val(i).ok()?.body {
-            super::emit::Body::Known(name, _) if !name.contains('/') => Some(name),
+            Body::Known(name, tensor) if tensor.shape().rank() > 0 => Some(name),
             _ => None,
         });
-        let name = format!("{}/{}.{}", from.unwrap_or_else(|| node.scope.to_string()), prim.name(), id.0);
+        let name = format!("{}/{}", from.unwrap_or_else(|| node.scope.to_string()), prim.name());
+        let name = self.e.unique(&name);
         Some(Val::known(name, tensor))
     }
 

@@ -45,7 +45,7 @@ pub fn layers() -> Vec<(String, Case)> {
     let case = |golden: Golden| {
         let inputs = inputs(&golden, false);
         let saved = saved(alone(&golden, &inputs).unwrap(), Loss::MeanSquaredError);
-        let batches = [2, 5].map(|rows| batch(&inputs, rows, 0, 5));
+        let batches = [1, 5].map(|rows| batch(&inputs, rows, 0, 5));
         (golden.text("layer").to_string(), alike(&golden.name, saved, batches))
     };
     let mut all: Vec<_> = goldens("layers").into_iter().map(case).collect();
@@ -58,7 +58,7 @@ pub fn layers() -> Vec<(String, Case)> {
     let model = Model::new(inputs.to_vec(), others, &[]).unwrap();
     for kind in kinds {
         let saved = saved(model.clone(), Loss::MeanSquaredError);
-        all.push((kind, alike("others", saved, [2, 5].map(|rows| batch(&inputs, rows, 0, 5)))));
+        all.push((kind, alike("others", saved, [1, 5].map(|rows| batch(&inputs, rows, 0, 5)))));
     }
     all
 }
@@ -79,7 +79,7 @@ pub fn sequences() -> Vec<Case> {
         let sequence = |i: &ModelInput| i.shape.len() == 2 || (i.dtype == DType::I32 && i.shape.len() == 1);
         let fits = inputs.iter().all(sequence) && !FIXED.contains(&&*golden.name);
         let saved = saved(alone(&golden, &inputs).ok().filter(|_| fits)?, Loss::MeanSquaredError);
-        let batches = [(2, 7), (3, 12)].map(|(rows, length)| batch(&inputs, rows, length, 5));
+        let batches = [(1, 7), (3, 12)].map(|(rows, length)| batch(&inputs, rows, length, 5));
         Some(alike(&golden.name, saved, batches))
     };
     goldens("layers").into_iter().filter_map(case).collect()
@@ -139,7 +139,7 @@ pub fn presets() -> Vec<Case> {
         let saved = saved(model, Loss::sparse_categorical_crossentropy());
         match inputs[0].rows {
             Rows::Tokens => texts::case(preset.name, saved, true),
-            _ => alike(preset.name, saved, [2, 3].map(|rows| batch(&inputs, rows, 0, 30))),
+            _ => alike(preset.name, saved, [1, 3].map(|rows| batch(&inputs, rows, 0, 30))),
         }
     };
     zoo::PRESETS.iter().map(case).collect()

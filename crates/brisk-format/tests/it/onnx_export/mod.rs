@@ -1,6 +1,7 @@
 //! Exported models give what Brisk gives: read back, at other sizes than they were recorded for; and in ONNX Runtime, where there is one.
 
 mod cases;
+mod graph;
 mod outside;
 mod texts;
 
