@@ -96,7 +96,7 @@ impl Raw {
             (Data::F32(v), Elem::Bfloat16) => each(bytes, v, |b| bf16::from_le_bytes(b).to_f32()),
             (Data::F32(v), Elem::Float4E2M1) => {
                 for b in bytes {
-                    v.extend([b & 15, b >> 4].map(|code| small_float(elem, code.into())));
+                    v.extend([b & 15, b >> 4].map(|code| small_float(elem, code)));
                 }
                 v.truncate(self.elements);
             }

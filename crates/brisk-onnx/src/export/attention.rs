@@ -114,8 +114,7 @@ fn texts(w: &mut Walk<'_>, id: Id, rows: usize, place: usize) -> Result<Texts, S
         {
             None
         }
-        // The convention of packed texts, which are made of padded ones here.
-        Op::Prim(Prim::Input(..)) => {
+        Op::Prim(Prim::Input(..)) if w.segments.contains(&segments) => {
             let val = w.full_operand(id, place)?;
             let inputs = vec![w.e.name(&val), w.e.list([1])?, w.e.list([2])?, w.e.list([1])?];
             let name = w.e.one("Slice", inputs, vec![]);

@@ -52,7 +52,7 @@ pub type Record<'a> = dyn Fn(&[usize]) -> Result<Graph, String> + 'a;
 pub struct Export<'a> {
     /// The name of the graph.
     pub name: String,
-    /// The names of the free axes. The first is the batch, of at least two samples when the graph is recorded.
+    /// The names of the free axes; if there are any, the first is the batch, of at least two samples when the graph is recorded.
     pub axes: Vec<String>,
     /// Records the graph, with an operation in it for each that is to be exported.
     pub record: &'a Record<'a>,
@@ -203,6 +203,7 @@ impl Ports {
     fn val(&mut self, w: &mut Walk<'_>, name: &str, id: Id) -> Result<Val, String> {
         for text in &self.texts {
             if let Some(part) = part_of(text, name) {
+                w.segments.extend((part == "segments").then_some(id));
                 return text::part(&mut w.e, text, part);
             }
         }

@@ -81,10 +81,10 @@ pub(super) fn slice(w: &mut Walk<'_>, id: Id, step: &[usize]) -> Result<Val, Str
 }
 
 pub(super) fn pad(w: &mut Walk<'_>, id: Id, inner: &[usize], value: f64) -> Result<Val, String> {
-    if inner.iter().any(|&i| i > 0) {
-        return Err("it spreads elements, which only gradients do; export a prediction".into());
-    }
     let x = either_order(w, id, 0)?;
+    let x = if x.elem == Elem::Bool { w.e.cast(&x, Elem::Uint8) } else { x };
+    let value = w.e.scalar(value, w.node(id).dtype)?;
+    let x = spread(w, x, inner, &value)?;
     let cells = |axis: usize, after: bool| {
         move |node: &Node| match &node.op {
             Op::Prim(Prim::Pad { low, high, .. }) => (if after { high } else { low }).get(axis).copied(),
@@ -104,14 +104,38 @@ pub(super) fn pad(w: &mut Walk<'_>, id: Id, inner: &[usize], value: f64) -> Resu
     if axes.is_empty() {
         return Ok(x);
     }
-    let value = w.e.scalar(value, w.node(id).dtype)?;
-    let x = if x.elem == Elem::Bool { w.e.cast(&x, Elem::Uint8) } else { x };
     let places = places(&x, &axes).into_iter().map(|a| a as i64);
     let around = w.e.sizes(&[before, after].concat())?;
     let inputs = vec![w.e.name(&x), around, w.e.name(&value), w.e.list(places)?];
     let name = w.e.one("Pad", inputs, vec![]);
     let dims = w.own_dims(id, &name, x.turned);
     Ok(Val { dims, turned: x.turned, ..Val::made(name, vec![], x.elem) })
+}
+
+/// Puts so many cells between neighbours: behind each one, but the last.
+fn spread(w: &mut Walk<'_>, mut x: Val, inner: &[usize], value: &Val) -> Result<Val, String> {
+    for (axis, &between) in inner.iter().enumerate().filter(|i| *i.1 > 0) {
+        x = w.e.settled(&x);
+        let own = x.dims.clone();
+        let each = Size::from(between + 1);
+        let split = |middle: &[Size]| [&own[..axis], middle, &own[axis + 1..]].concat();
+        let apart = w.e.reshaped(&x, &split(&[own[axis].clone(), 1.into()]))?;
+        let inputs = vec![
+            w.e.name(&apart),
+            w.e.list([0, between as i64])?,
+            w.e.name(value),
+            w.e.list([axis as i64 + 1])?,
+        ];
+        let name = w.e.one("Pad", inputs, vec![]);
+        let wide = Val::made(name, split(&[own[axis].clone(), each.clone()]), x.elem);
+        let all = Size::product(&own[axis], &each);
+        let wide = w.e.reshaped(&wide, &split(std::slice::from_ref(&all)))?;
+        let end = all.plus(-(between as i64));
+        let inputs = vec![w.e.name(&wide), w.e.list([0])?, w.e.size(&end)?, w.e.list([axis as i64])?];
+        let name = w.e.one("Slice", inputs, vec![]);
+        x = Val::made(name, split(&[end]), x.elem);
+    }
+    Ok(x)
 }
 
 pub(super) fn concat(w: &mut Walk<'_>, id: Id, axis: usize) -> Result<Val, String> {

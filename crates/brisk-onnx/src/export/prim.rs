@@ -178,13 +178,40 @@ fn binary(w: &mut Walk<'_>, id: Id, node: &Node, op: Binary) -> Result<Val, Stri
         Binary::And => "BitwiseAnd",
         Binary::Or => "BitwiseOr",
         Binary::Xor => "BitwiseXor",
-        Binary::Shl | Binary::Shr => {
-            return Err("ONNX shifts only numbers without a sign".into());
-        }
+        Binary::Shl => return shift(w, node, &a, &b, false),
+        Binary::Shr => return shift(w, node, &a, &b, true),
     };
     let (a, b) = (w.e.arithmetic(&a), w.e.arithmetic(&b));
     let kind = a.elem;
     let y = w.e.elementwise(name, &[a, b], vec![], kind)?;
+    Ok(w.e.cast(&y, elem(node.dtype)))
+}
+
+/// ONNX shifts numbers without a sign only.
+fn shift(w: &mut Walk<'_>, node: &Node, a: &Val, b: &Val, right: bool) -> Result<Val, String> {
+    let bits = 8 * node.dtype.size() as i64;
+    let [a, b] = [a, b].map(|v| w.e.cast(v, Elem::Int64));
+    let number = |w: &mut Walk<'_>, n: i64| w.e.scalar(n as f64, DType::I64);
+    let (zero, ones, last) = (number(w, 0)?, number(w, -1)?, number(w, bits - 1)?);
+    let two = |w: &mut Walk<'_>, op: &str, a: &Val, b: &Val, kind: Elem| {
+        w.e.elementwise(op, &[a.clone(), b.clone()], vec![], kind)
+    };
+    let by = two(w, "Min", &b, &last, Elem::Int64)?;
+    // A negative number with all its bits turned has none.
+    let sign = two(w, "Less", &a, &zero, Elem::Bool)?;
+    let sign = w.e.elementwise("Where", &[sign, ones, zero.clone()], vec![], Elem::Int64)?;
+    let bits = if right { two(w, "BitwiseXor", &a, &sign, Elem::Int64)? } else { a };
+    let [bits, by] = [bits, by].map(|v| w.e.cast(&v, Elem::Uint64));
+    let direction = Attribute::String(if right { "RIGHT" } else { "LEFT" }.into());
+    let moved = w.e.elementwise("BitShift", &[bits, by], vec![("direction", direction)], Elem::Uint64)?;
+    let moved = w.e.cast(&moved, Elem::Int64);
+    let y = match right {
+        true => two(w, "BitwiseXor", &moved, &sign, Elem::Int64)?,
+        false => {
+            let all = two(w, "Less", &last, &b, Elem::Bool)?;
+            w.e.elementwise("Where", &[all, zero, moved], vec![], Elem::Int64)?
+        }
+    };
     Ok(w.e.cast(&y, elem(node.dtype)))
 }
 

@@ -37,9 +37,9 @@ pub(super) struct Sampled<'a> {
 impl<'a> Sampled<'a> {
     pub fn new(axes: &[String], record: &'a Record<'a>, longest: usize) -> Result<Sampled<'a>> {
         let most = TRIED[0].len();
-        if axes.is_empty() || axes.len() > most {
+        if axes.len() > most {
             let message = format!(
-                "expected 1 to {most} free axes, the batch first, found {}; give some inputs a fixed length",
+                "expected at most {most} free axes, the batch first, found {}; give some inputs a fixed length",
                 axes.len()
             );
             return Err(Error::Model(message));

@@ -32,7 +32,16 @@ impl Size {
         Size::of(vec![number], 1)
     }
 
-    /// Two symbols, or numbers, times each other.
+    /// With a number more.
+    pub fn plus(&self, n: i64) -> Size {
+        let mut size = self.clone();
+        let number = size.terms.entry(Vec::new()).or_default();
+        *number = number.saturating_add(n);
+        size.terms.retain(|_, factor| *factor != 0);
+        size
+    }
+
+    /// Two sizes times each other.
     pub fn product(a: &Size, b: &Size) -> Size {
         let mut size = Size::default();
         for (p, f) in a.terms() {

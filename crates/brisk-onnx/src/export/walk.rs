@@ -19,6 +19,8 @@ pub(super) struct Walk<'a> {
     vals: Vec<Result<Val, String>>,
     /// How many operands and outputs each node is.
     uses: Vec<usize>,
+    /// The segments of packed texts, which are made of padded ones.
+    pub segments: Vec<Id>,
     /// The sizes that others follow from, in each of the sampled graphs: those of the free axes, then those that follow from none of them.
     pub symbols: Vec<Vec<usize>>,
 }
@@ -29,7 +31,15 @@ impl<'a> Walk<'a> {
         let mut uses = vec![0; graph.nodes.len()];
         let read = graph.nodes.iter().flat_map(|n| n.inputs.iter().copied()).chain(graph.roots());
         read.for_each(|id| uses[id.index()] += 1);
-        Walk { e, sampled, state, vals: Vec::new(), uses, symbols: sampled.axes.clone() }
+        Walk {
+            e,
+            sampled,
+            state,
+            vals: Vec::new(),
+            uses,
+            segments: Vec::new(),
+            symbols: sampled.axes.clone(),
+        }
     }
 
     /// Writes all nodes. `inputs` gives what stands for an input that is no state, by its name.

@@ -3,7 +3,7 @@
 use brisk_format::{Error, OnnxFile, OnnxOptions, SavedModel, export_onnx};
 use brisk_graph::DType;
 use brisk_nn::prelude::*;
-use brisk_nn::{Lora, ModelInput};
+use brisk_nn::{Lora, ModelInput, Padding1D};
 use brisk_onnx::Attribute;
 use expect_test::{Expect, expect};
 
@@ -38,7 +38,9 @@ fn is(saved: &SavedModel, expected: &Expect) {
 
 #[test]
 fn pictures_are_turned_once() {
-    is(&crate::saved(1), &expect![[r#"
+    is(
+        &crate::saved(1),
+        &expect![[r#"
         input input: uint8 [batch, 6, 6, 1]
         parameter conv2d.kernel/axes3201: float [3, 1, 3, 3]
         parameter conv2d.bias: float [3]
@@ -58,7 +60,8 @@ fn pictures_are_turned_once() {
         dense/Add = Add(dense/MatMul, dense.bias)
         probabilities = Softmax(dense/Add, axis=-1)
         output probabilities: float [batch, 2]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -68,7 +71,42 @@ fn sequences_are_masked_and_gathered() {
         vec![Embedding::new(20, 4).mask_zero(true).into(), LSTM::new(3).into(), Dense::new(1).into()],
         &[],
     );
-    is(&saved(model.unwrap(), Loss::binary_crossentropy()), &expect![[""]]);
+    is(
+        &saved(model.unwrap(), Loss::binary_crossentropy()),
+        &expect![[r#"
+        input review: int32 [batch, length]
+        parameter embedding.embeddings: float [20, 4]
+        parameter lstm.kernel/gates: float [1, 12, 4]
+        parameter lstm.recurrent_kernel/gates: float [1, 12, 3]
+        parameter lstm.bias/gates: float [1, 24]
+        parameter dense.kernel: float [3, 1]
+        embedding/Gather = Gather(embedding.embeddings, review, axis=0)
+        embedding/Less = Less(i32/0, review)
+        lstm/Cast = Cast(embedding/Less, to=6)
+        lstm/ReduceSum = ReduceSum(lstm/Cast, ints/1, keepdims=1)
+        sizes/Shape = Shape(review, start=1, end=2)
+        sizes/Reshape = Reshape(sizes/Shape, ints/)
+        lstm/Range = Range(i64/0, sizes/Reshape, i64/1)
+        lstm/Cast_1 = Cast(lstm/Range, to=6)
+        lstm/Cast_2 = Cast(sizes/Reshape, to=6)
+        lstm/Mul = Mul(lstm/Cast, lstm/Cast_2)
+        lstm/Sub = Sub(lstm/Mul, lstm/Cast_1)
+        lstm/TopK, lstm/TopK.1 = TopK(lstm/Sub, sizes/Shape, axis=1)
+        lstm/Reshape_1 = Reshape(lstm/TopK.1, ints/0,0,1)
+        lstm/GatherND = GatherND(embedding/Gather, lstm/Reshape_1, batch_dims=1)
+        lstm/Transpose = Transpose(lstm/GatherND, perm=[1, 0, 2])
+        lstm/Max = Max(lstm/ReduceSum, i32/1)
+        lstm/Reshape_2 = Reshape(lstm/Max, ints/0)
+        lstm/LSTM, lstm/LSTM.1 = LSTM(lstm/Transpose, lstm.kernel/gates, lstm.recurrent_kernel/gates, lstm.bias/gates, lstm/Reshape_2, hidden_size=3, direction="forward")
+        lstm/Reshape_3 = Reshape(lstm/LSTM.1, ints/-1,3)
+        lstm/Less = Less(i32/0, lstm/ReduceSum)
+        lstm/Where = Where(lstm/Less, lstm/Reshape_3, f32/0)
+        dense/MatMul = MatMul(lstm/Where, dense.kernel)
+        dense/Add = Add(dense/MatMul, dense.bias)
+        probabilities = Sigmoid(dense/Add)
+        output probabilities: float [batch, 1]
+    "#]],
+    );
 }
 
 /// Padding that follows from the length, whatever the steps.
@@ -76,7 +114,7 @@ fn sequences_are_masked_and_gathered() {
 fn what_onnx_cannot_say_is_named() {
     let dir = tempfile::tempdir().unwrap();
     for strides in [2, 3, 7, 9] {
-        let conv = Conv1D::new(4, 5).strides(strides).padding(brisk_nn::Padding1D::Same);
+        let conv = Conv1D::new(4, 5).strides(strides).padding(Padding1D::Same);
         let model = Model::new(vec![ModelInput::new("x", [None, Some(2)])], vec![conv.into()], &[]).unwrap();
         let saved = saved(model, Loss::MeanSquaredError);
         let error = export_onnx(&dir.path().join("model.onnx"), &saved, &OnnxOptions::default()).unwrap_err();

@@ -33,7 +33,7 @@ struct Question {
 /// Numbers between -1 and 1 that follow from a seed.
 fn random(seed: u64, shape: &[usize]) -> Tensor {
     let uniform = Initializer::RandomUniform { minval: -1.0, maxval: 1.0 };
-    uniform.tensor(seed, "numbers", &brisk_graph::Shape::from(shape)).unwrap()
+    uniform.tensor(seed, "numbers", brisk_graph::Shape::from(shape)).unwrap()
 }
 
 /// The model with parameters and statistics that are neither zero nor one.
