@@ -79,10 +79,7 @@ fn calls() -> Vec<(Prim, Vec<Tensor>)> {
     for op in [Add, Sub, Mul, Div, Max, Min] {
         all.push((Prim::Binary(op), vec![x(), floats([2, 3, 4], 0.5, 2.0)]));
         for dtype in [DType::I32, DType::I64, DType::U8] {
-            all.push((
-                Prim::Binary(op),
-                vec![ints(dtype, &[7.0, 10.0, 3.0]), ints(dtype, &[2.0, 5.0, 3.0])],
-            ));
+            all.push((Prim::Binary(op), vec![ints(dtype, &[7.0, 10.0, 3.0]), ints(dtype, &[2.0, 5.0, 3.0])]));
         }
     }
     all.push((Prim::Binary(Pow), vec![floats([5], 0.1, 2.0), floats([5], -2.0, 2.0)]));

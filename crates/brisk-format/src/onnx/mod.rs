@@ -2,6 +2,7 @@
 
 mod encode;
 mod export;
+mod message;
 mod proto;
 mod read;
 mod tensor;

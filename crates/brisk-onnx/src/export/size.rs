@@ -158,12 +158,13 @@ fn both(values: &[i64], a: &[i64], b: &[i64]) -> Option<[i64; 2]> {
     None
 }
 
-/// The number 1 and all products of up to three symbols, with their values.
+/// The number 1 and all products of up to three symbols, or of two if there are many, with their values.
 fn products(symbols: &[Vec<usize>], samples: usize) -> Vec<(Vec<usize>, Vec<i64>)> {
-    const LONGEST: usize = 3;
+    const MANY: usize = 6;
+    let longest = if symbols.len() < MANY { 3 } else { 2 };
     let mut all = vec![(Vec::new(), vec![1i64; samples])];
     let mut from = 0;
-    for _ in 0..LONGEST {
+    for _ in 0..longest {
         let to = all.len();
         for i in from..to {
             for (s, own) in symbols.iter().enumerate() {
