@@ -56,7 +56,11 @@ pub fn message(error: &anyhow::Error) -> String {
 /// 1 or 2: who is to blame.
 pub fn code(error: &anyhow::Error) -> u8 {
     let bad_input = error.chain().find_map(|cause| {
-        if cause.is::<BadInput>() || cause.is::<brisk_nn::Error>() || cause.is::<brisk_runtime::Error>() {
+        if cause.is::<BadInput>()
+            || cause.is::<brisk_nn::Error>()
+            || cause.is::<brisk_onnx::Error>()
+            || cause.is::<brisk_runtime::Error>()
+        {
             return Some(true);
         }
         if let Some(e) = cause.downcast_ref::<brisk_train::Error>() {

@@ -26,6 +26,7 @@ mod error;
 mod evaluate;
 pub mod metrics;
 mod outputs;
+mod parity;
 pub mod plot;
 mod predict;
 mod ready;
@@ -38,6 +39,7 @@ pub use error::{Error, Result};
 pub use evaluate::Evaluator;
 pub use metrics::{Classification, MultiLabel, MultiLabelReport, Regression, RegressionReport, Report};
 pub use outputs::{OutputReport, Outputs};
+pub use parity::{Difference, ask, differences, parity};
 pub use predict::Predictor;
 pub use ready::{
     Answer, Asker, Guess, IMAGE, Ready, Said, Takes, guesses, record, record_features, run_of, shown,

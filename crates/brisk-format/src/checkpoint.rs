@@ -129,7 +129,7 @@ pub fn load_checkpoint<M: DeserializeOwned>(path: &Path) -> Result<Checkpoint<M>
             path,
             format!("what it says of its run cannot be used: {message}; resume with the Brisk that wrote it"),
         )),
-        Err(Inside::Fault(Fault::Unsound(found))) => Err(damaged(found)),
+        Err(Inside::Fault(Fault::Unsound(found) | Fault::Unsupported(found))) => Err(damaged(found)),
         Err(Inside::Fault(Fault::Io(error))) => Err(read(error)),
     }
 }

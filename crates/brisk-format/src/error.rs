@@ -68,6 +68,16 @@ pub enum Error {
         /// What was expected and what was found.
         found: String,
     },
+    /// A file of another framework breaks the rules of its format.
+    #[error("{path}: not a sound {format}: {found}; export it again, or download it again", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        format: &'static str,
+        /// Where, what was expected and what was found.
+        found: String,
+    },
     /// Tensors are not those that the model has.
     #[error("{path}: its tensors do not fit the model: {}; use the file that was saved with this model", listed(problems), path = path.display())]
     Tensors {
@@ -158,6 +168,15 @@ pub(crate) fn listed<T: fmt::Display>(items: &[T]) -> String {
         text.push(format!("and {} more", items.len() - MOST));
     }
     text.join(", ")
+}
+
+/// A text of a file in quotes, cut where it is longer than a message should be.
+pub(crate) fn quoted(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
 }
 
 fn optional(hint: &str) -> String {

@@ -7,34 +7,59 @@
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
 //! - [`read_onnx`] and [`write_onnx`]: ONNX files; [`export_onnx`] makes one of a trained model.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
+//! - [`read_flax`]: checkpoints of Flax.
+//! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet.
+//! - [`TfCheckpoint`] and [`read_saved_model`]: the variables and the graphs of TensorFlow.
+//! - [`TorchFile`]: checkpoints of PyTorch, tensor by tensor, without running them.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
 //!
 //! What is read here may come from anywhere: it is checked before it is believed, no code runs, no more memory is taken
-//! than the files are long, and no bytes make it panic.
+//! than the length of the files calls for, and no bytes make it panic.
 
 mod atomic;
 mod checkpoint;
+mod elements;
 mod error;
+mod flax;
 mod hashed;
 mod header;
 mod huggingface;
 mod manifest;
 mod mapped;
 mod model;
+mod mxnet;
+mod npz;
 mod onnx;
+mod report;
+mod source;
+mod tensorflow;
 mod tensors;
+mod torch;
 
 pub use atomic::{write_atomic, write_text};
 pub use checkpoint::{Checkpoint, load_checkpoint, save_checkpoint};
 pub use error::{Error, Result, TensorProblem};
+pub use flax::{FlaxCheckpoint, read_flax};
 pub use huggingface::{
-    Family, Head, HfConfig, HfExport, HfFolder, LoadReport, SentencePooling, Sentences, save_huggingface,
+    Family, Head, HfConfig, HfExport, HfFolder, SentencePooling, Sentences, save_huggingface,
 };
 pub use mapped::MappedTensors;
 pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
-pub use onnx::{OnnxFile, OnnxOptions, OnnxReport, export_onnx, read_onnx, read_onnx_value, write_onnx};
+pub use mxnet::{
+    MxnetInput, MxnetNode, MxnetParameters, MxnetSymbol, read_mxnet_parameters, read_mxnet_symbol,
+};
+pub use npz::{load_npz, save_npz};
+pub use onnx::{
+    OnnxFile, OnnxOptions, OnnxReport, export_onnx, import_onnx, read_onnx, read_onnx_value, write_onnx,
+};
+pub use report::LoadReport;
+pub use tensorflow::{
+    TfAttribute, TfCheckpoint, TfConstant, TfEndpoint, TfFunction, TfGraph, TfInput, TfNode, TfObject,
+    TfObjectVariable, TfSavedModel, TfShape, TfSignature, TfType, TfVariable, read_saved_model,
+};
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
+pub use torch::{StateDict, TorchFile, TorchValue, WeightRule};
 
 /// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.
 pub const FORMAT_VERSION: u32 = 1;

@@ -1,8 +1,9 @@
-//! Safetensors files of others, read through a memory map: any element type that fits into ours, and never the file and its
-//! tensors in memory at once.
+//! Files of others, read through a memory map, never the file and its tensors in memory at once; safetensors files of any element
+//! type that fits into ours.
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use brisk_graph::{Data, Shape, Tensor};
@@ -10,13 +11,65 @@ use half::{bf16, f16};
 use memmap2::{Mmap, MmapOptions};
 use safetensors::Dtype;
 
+use crate::elements::narrow;
 use crate::hashed::open_file;
 use crate::header::{Place, read_places};
 use crate::tensors::read_json;
 use crate::{Error, Result};
 
 /// How much of a file is mapped at a time: pages that were read once need not stay in memory.
-const WINDOW: usize = 4 << 20;
+pub(crate) const WINDOW: usize = 4 << 20;
+
+/// A file of which parts are mapped.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    path: PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl MappedFile {
+    /// Opens a file, if it is one.
+    pub fn open(path: &Path, expected: &'static str) -> Result<MappedFile> {
+        let (file, length) = open_file(path, expected)?;
+        Ok(MappedFile { path: path.into(), file, length })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How long it was when it was opened.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The file, to be read from its beginning.
+    pub fn reader(&self) -> Result<&File> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0)).map_err(Error::read(&self.path))?;
+        Ok(file)
+    }
+
+    /// Maps a part that lies within the file; it is not empty.
+    #[allow(unsafe_code)] // There is no map without it.
+    pub fn window(&self, begin: u64, bytes: usize) -> Result<Mmap> {
+        let now = self.file.metadata().map_err(Error::read(&self.path))?.len();
+        let end = begin.checked_add(bytes as u64);
+        if now < self.length || end.is_none_or(|end| end > self.length) {
+            return Err(Error::Damaged {
+                path: self.path.clone(),
+                found: format!("it has {now} bytes, but had {} when it was opened", self.length),
+                remedy: "let whoever writes to it finish, and try again",
+            });
+        }
+        // SAFETY: the window was checked: it lies within the file, which is a regular one and still as long as it was. The map is
+        // private to the caller, read into memory of our own, as plain bytes of which every value is valid, so that a write from
+        // outside can change what is read, but nothing that was concluded from it.
+        let map = unsafe { MmapOptions::new().offset(begin).len(bytes).map(&self.file) };
+        map.map_err(Error::read(&self.path))
+    }
+}
 
 /// A safetensors file that is open; its tensors are read one by one, when they are asked for.
 ///
@@ -40,11 +93,9 @@ const WINDOW: usize = 4 << 20;
 /// ```
 #[derive(Debug)]
 pub struct MappedTensors {
-    path: PathBuf,
-    file: File,
+    file: MappedFile,
     /// Where the tensors begin.
     data: usize,
-    length: u64,
     places: Vec<Place>,
     index: HashMap<String, usize>,
 }
@@ -52,18 +103,18 @@ pub struct MappedTensors {
 impl MappedTensors {
     /// Opens a file and reads its header.
     pub fn open(path: &Path) -> Result<MappedTensors> {
-        let (mut file, length) = open_file(path, "a safetensors file")?;
-        let json = read_json(&mut file, length).map_err(|f| f.at(path))?;
+        let file = MappedFile::open(path, "a safetensors file")?;
+        let json = read_json(&mut file.reader()?, file.length()).map_err(|f| f.at(path))?;
         let data = json.len() + 8;
         let unsound = |found| Error::Safetensors { path: path.into(), found };
-        let places = read_places(&json, length - data as u64).map_err(unsound)?;
+        let places = read_places(&json, file.length() - data as u64).map_err(unsound)?;
         let index = places.iter().enumerate().map(|(i, p)| (p.name.clone(), i)).collect();
-        Ok(MappedTensors { path: path.into(), file, data, length, places, index })
+        Ok(MappedTensors { file, data, places, index })
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// The names of its tensors, in their order in the file.
@@ -84,10 +135,10 @@ impl MappedTensors {
     /// Reads a tensor.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let Some(place) = self.place(name) else {
-            return Err(Error::content(&self.path, format!("there is no tensor {name:?}")));
+            return Err(Error::content(self.file.path(), format!("there is no tensor {name:?}")));
         };
         let data = self.read(place)?;
-        Tensor::new(place.shape.clone(), data).map_err(|e| Error::content(&self.path, e))
+        Tensor::new(place.shape.clone(), data).map_err(|e| Error::content(self.file.path(), e))
     }
 
     fn place(&self, name: &str) -> Option<&Place> {
@@ -108,7 +159,7 @@ impl MappedTensors {
             Dtype::BOOL => Data::U8(self.convert(place, "bool", |[b]| (b <= 1).then_some(b))?),
             other => {
                 return Err(Error::content(
-                    &self.path,
+                    self.file.path(),
                     format!(
                         "tensor {:?} has elements of type {other}; expected F32, F16, BF16, F64, I64, I32, I16, I8, U8 or BOOL; \
                          save the model with elements of type float32",
@@ -129,12 +180,13 @@ impl MappedTensors {
         let bytes = place.shape.elements() * N;
         let mut values = Vec::with_capacity(place.shape.elements());
         for begin in (0..bytes).step_by(WINDOW) {
-            let window = self.window(self.data + place.begin + begin, WINDOW.min(bytes - begin))?;
+            let window =
+                self.file.window((self.data + place.begin + begin) as u64, WINDOW.min(bytes - begin))?;
             let (elements, _) = window.as_chunks();
             for &e in elements {
                 let Some(value) = element(e) else {
                     return Err(Error::content(
-                        &self.path,
+                        self.file.path(),
                         format!(
                             "tensor {:?} of type {}: element {} does not fit into {to}; save the model with elements of type float32",
                             place.name,
@@ -148,25 +200,4 @@ impl MappedTensors {
         }
         Ok(values)
     }
-
-    /// Maps a part of the file.
-    #[allow(unsafe_code)] // There is no map without it.
-    fn window(&self, begin: usize, bytes: usize) -> Result<Mmap> {
-        let now = self.file.metadata().map_err(Error::read(&self.path))?.len();
-        if now < self.length {
-            let found = format!("it has {now} bytes, but had {} when it was opened", self.length);
-            return Err(Error::Safetensors { path: self.path.clone(), found });
-        }
-        // SAFETY: the header was checked: the window lies within the file, which is a regular one and still as long as it was. The
-        // map is private to the caller, read once from front to back into memory of our own, as plain bytes of which every value is valid,
-        // so that a write from outside can change what is read, but nothing that was concluded from it.
-        let map = unsafe { MmapOptions::new().offset(begin as u64).len(bytes).map(&self.file) };
-        map.map_err(Error::read(&self.path))
-    }
-}
-
-/// The nearest f32, unless only infinity is near.
-fn narrow(x: f64) -> Option<f32> {
-    let y = x as f32;
-    (y.is_finite() || !x.is_finite()).then_some(y)
 }

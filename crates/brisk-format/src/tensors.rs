@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use brisk_graph::{Data, Tensor};
+use brisk_graph::{DType, Data, Tensor};
 use brisk_runtime::State;
 
 use crate::hashed::Hashed;
@@ -106,6 +106,8 @@ pub(crate) enum Fault {
     Io(io::Error),
     /// What is there makes no sense.
     Unsound(String),
+    /// What is there is sound, but cannot be used; and what to do.
+    Unsupported(String),
 }
 
 impl From<io::Error> for Fault {
@@ -120,6 +122,25 @@ impl Fault {
         match self {
             Fault::Io(error) => Error::read(path)(error),
             Fault::Unsound(found) => Error::Safetensors { path: path.into(), found },
+            Fault::Unsupported(found) => Error::content(path, found),
+        }
+    }
+
+    /// The error for a file of another format.
+    pub fn malformed(self, path: &Path, format: &'static str) -> Error {
+        match self {
+            Fault::Io(error) => Error::read(path)(error),
+            Fault::Unsound(found) => Error::Malformed { path: path.into(), format, found },
+            Fault::Unsupported(found) => Error::content(path, found),
+        }
+    }
+
+    /// The same, and in which part of the file.
+    pub fn within(self, part: &str) -> Fault {
+        match self {
+            Fault::Unsound(found) => Fault::Unsound(format!("{part}: {found}")),
+            Fault::Unsupported(found) => Fault::Unsupported(format!("{part}: {found}")),
+            io => io,
         }
     }
 }
@@ -175,4 +196,24 @@ where
         Ok((entry.name, tensor))
     };
     entries.into_iter().map(read).collect()
+}
+
+/// A matrix with its axes exchanged.
+pub(crate) fn transposed(tensor: &Tensor) -> brisk_graph::Result<Tensor> {
+    /// Rows and columns at a time, so that both sides stay in cache.
+    const BLOCK: usize = 32;
+    let &[rows, columns] = tensor.shape().dims() else { return Ok(tensor.clone()) };
+    let from = tensor.f32s()?;
+    let mut result = Tensor::zeros(DType::F32, [columns, rows]);
+    let to = result.f32s_mut()?;
+    for row in (0..rows).step_by(BLOCK) {
+        for column in (0..columns).step_by(BLOCK) {
+            for r in row..rows.min(row + BLOCK) {
+                for c in column..columns.min(column + BLOCK) {
+                    to[c * rows + r] = from[r * columns + c];
+                }
+            }
+        }
+    }
+    Ok(result)
 }

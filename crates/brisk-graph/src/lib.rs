@@ -5,6 +5,7 @@
 mod dtype;
 mod error;
 pub mod evaluate;
+pub mod frozen;
 pub mod grad;
 mod graph;
 pub mod interpret;

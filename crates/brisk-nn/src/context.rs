@@ -64,6 +64,7 @@ pub struct Context<'g> {
     checkpoints: bool,
     masks: HashMap<Id, Value<'g>>,
     states: HashMap<Id, Value<'g>>,
+    results: HashMap<Id, Vec<(String, Value<'g>)>>,
 }
 
 impl<'g> Context<'g> {
@@ -81,6 +82,7 @@ impl<'g> Context<'g> {
             checkpoints: false,
             masks: HashMap::new(),
             states: HashMap::new(),
+            results: HashMap::new(),
         }
     }
 
@@ -258,6 +260,26 @@ impl<'g> Context<'g> {
     /// Remembers the last state of the recurrent layer that yielded a value.
     pub fn set_state_of(&mut self, value: Value<'g>, state: Value<'g>) {
         self.states.insert(value.id(), state);
+    }
+
+    /// All results of the layer that yielded a value, by name, if it has several: see [`Onnx`](crate::Onnx).
+    ///
+    /// ```
+    /// use brisk_graph::{Builder, DType, Role};
+    /// let b = Builder::new();
+    /// let x = b.input("x", Role::Batch, [2, 3], DType::F32);
+    /// let mut cx = brisk_nn::Context::new(&b);
+    /// cx.set_results_of(x, vec![("x".into(), x), ("square".into(), x * x)]);
+    /// assert_eq!(cx.results_of(x)[1].0, "square");
+    /// assert!(cx.results_of(x * 2.0).is_empty());
+    /// ```
+    pub fn results_of(&self, value: Value<'g>) -> &[(String, Value<'g>)] {
+        self.results.get(&value.id()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Remembers all results of the layer that yielded a value.
+    pub fn set_results_of(&mut self, value: Value<'g>, results: Vec<(String, Value<'g>)>) {
+        self.results.insert(value.id(), results);
     }
 
     /// The one input of a layer that takes one.

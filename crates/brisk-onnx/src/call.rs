@@ -24,6 +24,9 @@ pub trait Host<'g> {
     fn training(&self) -> bool {
         false
     }
+
+    /// Is told of every node of the outermost graph once it is recorded.
+    fn recorded(&mut self, _node: &Node, _results: &[Item<'g>]) {}
 }
 
 /// A call of an operator.
@@ -210,7 +213,7 @@ impl<'g> Call<'_, 'g> {
         Ok(Var::new(Elem::Int64, self.b.constant(tensor)))
     }
 
-    /// A constant f32.
+    /// A constant of floats.
     pub fn make_floats(&self, shape: impl Into<Shape>, values: Vec<f32>) -> Result<Value<'g>, String> {
         Ok(self.b.constant(Tensor::new(shape, values).map_err(|e| e.to_string())?))
     }

@@ -6,6 +6,7 @@
 
 mod call;
 mod constant;
+mod describe;
 mod elem;
 mod error;
 mod export;
@@ -17,6 +18,7 @@ mod session;
 
 pub use call::Host;
 pub use constant::Constant;
+pub use describe::{Row, describe};
 pub use elem::{Elem, Format};
 pub use error::{Error, Result, Unknown};
 pub use export::{Export, Exported, PackedText, Record, export};

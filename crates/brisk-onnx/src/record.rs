@@ -195,6 +195,9 @@ impl<'g> Recorder<'_, 'g> {
                 let op = node.op.clone();
                 Error::Node { node: name_of(node), op, message }
             })?;
+            if scope.depth == 0 {
+                self.host.recorded(node, &outputs);
+            }
             for (name, item) in node.outputs.iter().zip(outputs) {
                 if !name.is_empty() {
                     scope.values.insert(name.clone(), item);

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use brisk_graph::frozen::{self, Split};
 use brisk_graph::op::{KernelCall, KernelInput};
 use brisk_graph::prim::Reduce;
 use brisk_graph::{DType, Data, Graph, Id, Op, Role, Shape, Tensor, decompose};
@@ -23,6 +24,7 @@ use crate::matrices::{Matrices, Packed};
 use crate::place::places;
 use crate::plan::{Plan, Stage, plan};
 use crate::profile::{Event, Part, Profile, Timing};
+use crate::prologue::{Kept, Prologue};
 use crate::step::{Kernel, Loc, Ref, Step};
 
 /// The processor: SIMD chosen at run time, a fixed set of threads.
@@ -56,7 +58,8 @@ impl Cpu {
     pub fn new(threads: usize) -> Cpu {
         let threads = threads.max(1);
         let memory = Memory { shared: Block::new(0), sums: Block::new(0), arenas: Block::new(0) };
-        let workplace = Workplace { pool: Pool::new(threads), memory, matrices: Matrices::default() };
+        let (pool, matrices, kept) = (Pool::new(threads), Matrices::default(), Kept::default());
+        let workplace = Workplace { pool, memory, matrices, kept };
         let workplace = Arc::new(Mutex::new(workplace));
         Cpu { workplace, threads, machine: Machine::default(), precision: Precision::F32 }
     }
@@ -106,14 +109,24 @@ impl Cpu {
     }
 }
 
-impl Device for Cpu {
-    fn compile(&self, graph: &Graph, options: &Options) -> Result<Box<dyn Program>> {
+impl Cpu {
+    /// Compiles a graph; with `split` what follows from unchanging state becomes a program of its own, that runs once.
+    fn compile_part(&self, graph: &Graph, options: &Options, split: bool) -> Result<Box<dyn Program>> {
         let start = Instant::now();
         // A kernel is written for f32.
         let kernel = |def: &'static brisk_graph::op::OpDef, node: &brisk_graph::Node| {
             def.kernel.is_some() && node.dtype == DType::F32
         };
-        let graph = decompose(graph, kernel)?.compact();
+        let mut graph = decompose(graph, kernel)?.compact();
+        let parts = if split && !options.trace { frozen::split(&graph)? } else { None };
+        let prologue = match parts {
+            Some(Split { frozen, rest }) => {
+                graph = rest;
+                let program = self.compile_part(&frozen, &Options::default(), false)?;
+                Some(Prologue::new(&frozen, program))
+            }
+            None => None,
+        };
         let found = places(&graph);
         let lowered = lower(&graph, &found, options.trace, self.precision)?;
         let plan = plan(&graph, lowered, found.batch, options.guard.as_deref(), options.trace, self.machine)?;
@@ -124,6 +137,7 @@ impl Device for Cpu {
         let needed = graph.live();
         let needed = graph.inputs.iter().map(|i| needed[i.id.index()] || i.role == Role::State).collect();
         Ok(Box::new(CpuProgram {
+            prologue,
             graph,
             plan,
             needed,
@@ -134,6 +148,12 @@ impl Device for Cpu {
             facts,
             profile,
         }))
+    }
+}
+
+impl Device for Cpu {
+    fn compile(&self, graph: &Graph, options: &Options) -> Result<Box<dyn Program>> {
+        self.compile_part(graph, options, true)
     }
 
     fn describe(&self) -> String {
@@ -147,7 +167,9 @@ impl Device for Cpu {
     }
 
     fn trim(&self) {
-        self.workplace.lock().unwrap_or_else(|e| e.into_inner()).matrices.forget_changed();
+        let mut workplace = self.workplace.lock().unwrap_or_else(|e| e.into_inner());
+        workplace.kept.forget_changed();
+        workplace.matrices.forget_changed();
     }
 }
 
@@ -214,6 +236,7 @@ struct Workplace {
     pool: Pool,
     memory: Memory,
     matrices: Matrices,
+    kept: Kept,
 }
 
 struct Memory {
@@ -223,6 +246,8 @@ struct Memory {
 }
 
 struct CpuProgram {
+    /// What is done once.
+    prologue: Option<Prologue>,
     graph: Graph,
     plan: Plan,
     /// For each input of the graph, whether it must be given.
@@ -238,13 +263,20 @@ struct CpuProgram {
 
 impl Program for CpuProgram {
     fn run(&mut self, inputs: &[(&str, &Tensor)], state: &mut State) -> Result<Vec<Tensor>> {
-        let bound = self.bind(inputs, state)?;
+        let own = match &mut self.prologue {
+            Some(prologue) => prologue.made(state, &mut |f| {
+                f(&mut self.workplace.lock().unwrap_or_else(|e| e.into_inner()).kept);
+            })?,
+            None => Arc::default(),
+        };
+        let bound = self.bind(inputs, &own, state)?;
         let mut workplace = self.workplace.lock().unwrap_or_else(|e| e.into_inner());
-        let Workplace { pool, memory, matrices } = &mut *workplace;
+        let Workplace { pool, memory, matrices, .. } = &mut *workplace;
         matrices.forget_changed();
         let kept = self.plan.kept.iter().map(|k| {
             let name = &self.graph.inputs[k.input].name;
-            let tensor = state.get(name).ok_or_else(|| Error::Missing { name: name.clone() })?;
+            let tensor = own.get(name).or_else(|| state.get(name));
+            let tensor = tensor.ok_or_else(|| Error::Missing { name: name.clone() })?;
             Ok(matrices.get(tensor, &k.form, pool))
         });
         let kept = kept.collect::<Result<Vec<_>>>()?;
@@ -306,7 +338,7 @@ impl Program for CpuProgram {
 
 impl CpuProgram {
     /// The address of every input. Checks types and shapes.
-    fn bind(&self, inputs: &[(&str, &Tensor)], state: &mut State) -> Result<Vec<Base>> {
+    fn bind(&self, inputs: &[(&str, &Tensor)], own: &State, state: &mut State) -> Result<Vec<Base>> {
         let mut bound = Vec::with_capacity(self.graph.inputs.len());
         for (number, input) in self.graph.inputs.iter().enumerate() {
             let node = self.graph.node(input.id);
@@ -323,6 +355,9 @@ impl CpuProgram {
             };
             let missing = || Error::Missing { name: input.name.clone() };
             let base = match input.role {
+                Role::State if own.get(&input.name).is_some() => {
+                    Base(own.get(&input.name).map_or(std::ptr::null_mut(), readable))
+                }
                 Role::State => {
                     let tensor = state.get_mut(&input.name).ok_or_else(missing)?;
                     fits(tensor)?;

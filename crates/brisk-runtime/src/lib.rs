@@ -18,6 +18,7 @@ mod plan;
 mod pool;
 mod profile;
 mod programs;
+mod prologue;
 mod step;
 
 pub use brisk_kernels::matmul::Precision;

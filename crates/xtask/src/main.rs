@@ -23,7 +23,7 @@ enum Command {
     Goldens,
     /// Train the same CNN on Fashion-MNIST with Keras and with Brisk, and compare test accuracies
     Accuracy(Accuracy),
-    /// Make the Rust of gRPC's messages anew from crates/brisk-serve/proto
+    /// Make the Rust of protobuf's messages anew from crates/brisk-serve/proto and crates/brisk-format/proto
     Protocol,
 }
 
@@ -51,7 +51,16 @@ fn main() -> anyhow::Result<()> {
 
 fn goldens() -> anyhow::Result<()> {
     let python = venv::ensure()?;
-    for script in ["layers.py", "training.py", "fine_tuning.py", "check_layers.py", "huggingface.py"] {
+    for script in [
+        "layers.py",
+        "training.py",
+        "fine_tuning.py",
+        "check_layers.py",
+        "huggingface.py",
+        "tensorflow_files.py",
+        "torch_files.py",
+        "torch_models.py",
+    ] {
         let path = venv::root().join("crates/brisk-testkit/goldens").join(script);
         venv::check(std::process::Command::new(&python).arg(path))?;
     }

@@ -3,20 +3,21 @@
 mod profile;
 mod stock;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use brisk_format::{import_onnx, read_onnx};
 use brisk_graph::{DType, Tensor};
 use brisk_nn::optimizer::{AdamW, Sgd};
 use brisk_nn::zoo::{self, PRESETS};
 use brisk_nn::{INPUT, KEY, Loss, Optimizer, Scaling, Shapes, Task, Y};
 use brisk_runtime::{Cpu, Device, Facts, Options, Program, State, chrome_trace};
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::import::extension;
 use crate::exit::bad_input;
 use crate::printer::Printer;
 
@@ -36,8 +37,8 @@ pub enum Bench {
 
 #[derive(Args)]
 pub struct Bencher {
-    /// The model
-    #[arg(value_parser = PossibleValuesParser::new(PRESETS.iter().map(|p| p.name)))]
+    /// A preset; or, to measure predictions, a model file (.onnx)
+    #[arg(value_name = "PRESET|FILE.onnx", value_parser = subject)]
     preset: String,
     /// Tokens of a text, for encoders of texts
     #[arg(long, value_name = "L", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=512))]
@@ -102,9 +103,22 @@ impl Bencher {
     fn run(&self, training: bool) -> Result<ExitCode> {
         let device = self.compute.device();
         let optimizer = optimizer(&self.preset);
-        let mut task = task(&self.preset)?;
+        let (mut task, mut state) = match is_file(&self.preset) {
+            true if training => {
+                return Err(bad_input("presets are trained; of a model file predictions are measured"));
+            }
+            true => {
+                let path = Path::new(&self.preset);
+                let model = import_onnx(path, read_onnx(path)?)?;
+                (model.task(), model.state)
+            }
+            false => {
+                let task = task(&self.preset)?;
+                let state = task.init_state(&optimizer, 42)?;
+                (task, state)
+            }
+        };
         task.gradient_checkpointing = self.gradient_checkpointing;
-        let mut state = task.init_state(&optimizer, 42)?;
         let stock = stock::stock(&task, self.batch_size as usize, &self.lengths()?)?;
         // A program for each shape of batch, and the number of that which each batch needs.
         let mut shapes: Vec<Shapes> = Vec::new();
@@ -145,7 +159,8 @@ impl Bencher {
             program.run(&inputs, state)?;
             Ok(start.elapsed().as_secs_f64())
         };
-        let long = self.preset.starts_with("resnet") || zoo::is_text_encoder(&self.preset);
+        let long =
+            self.preset.starts_with("resnet") || zoo::is_text_encoder(&self.preset) || is_file(&self.preset);
         let warmup = match programs.len() {
             1 if long => 2,
             1 => 20,
@@ -234,6 +249,21 @@ impl Bencher {
             printer.line(format!("{key:<20} {}", value.to_string().trim_matches('"')))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn is_file(subject: &str) -> bool {
+    extension(Path::new(subject)) == "onnx"
+}
+
+/// What may be measured.
+fn subject(text: &str) -> Result<String, String> {
+    match is_file(text) || zoo::preset(text).is_ok() {
+        true => Ok(text.into()),
+        false => {
+            let known: Vec<_> = PRESETS.iter().map(|p| p.name).collect();
+            Err(format!("expected a model file (.onnx) or one of {}", known.join(", ")))
+        }
     }
 }
 

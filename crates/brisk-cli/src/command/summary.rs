@@ -5,13 +5,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use brisk_eval::Ready;
+use brisk_format::read_onnx;
 use brisk_nn::{Model, zoo};
+use brisk_onnx::{Row, describe};
 use brisk_train::{DEFAULT_PROJECT, Project};
 use clap::Args;
 use serde_json::json;
 
+use unicode_width::UnicodeWidthStr;
+
+use super::import::extension;
 use crate::exit::bad_input;
-use crate::printer::Printer;
+use crate::printer::{Printer, thousands};
 
 /// Classes of a ready-made model that is shown without data.
 const CLASSES: usize = 10;
@@ -19,8 +24,8 @@ const CLASSES: usize = 10;
 /// Show the layers of a model: their names, output shapes and parameters
 #[derive(Args)]
 pub struct Summary {
-    /// A project (FILE.yaml), a run, a model folder, or a preset such as resnet18-cifar [default: as `brisk train`]
-    #[arg(value_name = "FILE.yaml|RUN|MODEL|PRESET")]
+    /// A project (FILE.yaml), a run, a model folder, an ONNX file, or a preset such as resnet18-cifar [default: as `brisk train`]
+    #[arg(value_name = "FILE.yaml|RUN|MODEL|FILE.onnx|PRESET")]
     what: Option<String>,
     /// One JSON object
     #[arg(long)]
@@ -29,8 +34,11 @@ pub struct Summary {
 
 impl Summary {
     pub fn run(self) -> Result<ExitCode> {
-        let model = self.model()?;
         let printer = Printer::new(self.json);
+        if let Some(path) = self.what.as_deref().map(Path::new).filter(|p| extension(p) == "onnx") {
+            return onnx(path, &printer, self.json);
+        }
+        let model = self.model()?;
         match self.json {
             true => printer.json(&data(&model)?)?,
             false => printer.line(model.summary()?)?,
@@ -62,6 +70,33 @@ impl Summary {
         let preset = zoo::preset(what)?;
         Ok((preset.build)(preset.input_shape.to_vec().into(), CLASSES)?)
     }
+}
+
+/// Every node of an ONNX file.
+fn onnx(path: &Path, printer: &Printer, as_json: bool) -> Result<ExitCode> {
+    let rows = describe(&read_onnx(path)?.model)?;
+    let results =
+        |row: &Row| -> Vec<String> { row.results.iter().map(|(n, t)| format!("{n}: {t}")).collect() };
+    if as_json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|r| json!({"name": r.name, "operator": r.op, "results": results(r), "parameters": r.parameters}))
+            .collect();
+        printer.json(&json!({ "nodes": rows }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let cells: Vec<[String; 3]> =
+        rows.iter().map(|r| [r.op.clone(), results(r).join(", "), thousands(r.parameters)]).collect();
+    let widths = [0, 1].map(|i| cells.iter().map(|c| c[i].width()).max().unwrap_or(0));
+    for [op, results, parameters] in &cells {
+        let pad = |text: &str, width: usize| " ".repeat(width - text.width());
+        let line =
+            format!("{op}{}  {results}{}  {parameters:>12}", pad(op, widths[0]), pad(results, widths[1]));
+        printer.line(line)?;
+    }
+    let total: usize = rows.iter().map(|r| r.parameters).sum();
+    printer.line(format!("\n{} nodes, {} parameters", thousands(rows.len()), thousands(total)))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The model of a project. The data are opened only if the model depends on them.

@@ -13,7 +13,7 @@ use brisk_data::{
     Feature, Features, ImageFeature, ImageSpec, Layout, Layouts, Preprocessing, Scaling, Target,
     VectorFeature,
 };
-use brisk_format::{HfFolder, SavedModel, is_model, load_model};
+use brisk_format::{HfFolder, SavedModel, import_onnx, is_model, load_model, read_onnx};
 use brisk_graph::DType;
 use brisk_nn::{Rows, X};
 use indexmap::{IndexMap, IndexSet};
@@ -70,8 +70,11 @@ pub enum Takes {
 }
 
 impl Ready {
-    /// Reads `runs/NAME`, `runs/NAME/model`, any other model folder, or a Hugging Face folder.
+    /// Reads `runs/NAME`, `runs/NAME/model`, any other model folder, a Hugging Face folder, or an ONNX file.
     pub fn open(path: &Path) -> Result<Ready> {
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) && path.is_file() {
+            return Ready::new(import_onnx(path, read_onnx(path)?)?, Path::new(""));
+        }
         let is_run = path.join("config.yaml").is_file() && !is_model(path);
         if !is_run && HfFolder::is_one(path) {
             return Ready::import(&HfFolder::open(path)?);

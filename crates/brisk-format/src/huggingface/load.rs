@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use brisk_graph::{DType, Tensor};
 use brisk_runtime::State;
 
 use super::family::{Kind, OTHER_HEADS, Part};
 use super::names::{Named, tensors};
 use super::shards::Shards;
-use super::{Head, HfConfig, LoadReport};
-use crate::{Error, Result, TensorProblem};
+use super::{Head, HfConfig};
+use crate::tensors::transposed;
+use crate::{Error, LoadReport, Result, TensorProblem};
 
 /// Element types that weights may have.
 const WEIGHTS: [&str; 4] = ["F32", "F16", "BF16", "F64"];
@@ -162,24 +162,4 @@ fn belongs(part: &Part, base: &str, name: &str) -> bool {
     let Some(end) = name.strip_prefix(base).and_then(|n| n.strip_prefix(part.theirs)) else { return false };
     let known = part.tensors().iter().any(|&(_, their_end, _)| end == their_end);
     known || part.kind == Kind::Norm && part.tensors().iter().any(|&(our_end, ..)| end == our_end)
-}
-
-/// A matrix with its axes exchanged.
-pub(super) fn transposed(tensor: &Tensor) -> brisk_graph::Result<Tensor> {
-    /// Rows and columns at a time, so that both sides stay in cache.
-    const BLOCK: usize = 32;
-    let &[rows, columns] = tensor.shape().dims() else { return Ok(tensor.clone()) };
-    let from = tensor.f32s()?;
-    let mut result = Tensor::zeros(DType::F32, [columns, rows]);
-    let to = result.f32s_mut()?;
-    for row in (0..rows).step_by(BLOCK) {
-        for column in (0..columns).step_by(BLOCK) {
-            for r in row..rows.min(row + BLOCK) {
-                for c in column..columns.min(column + BLOCK) {
-                    to[c * rows + r] = from[r * columns + c];
-                }
-            }
-        }
-    }
-    Ok(result)
 }

@@ -1,14 +1,14 @@
-//! Folders as `transformers` writes them: `config.json`, `model.safetensors` or its shards, and the tokenizer's files.
+//! Folders as `transformers` writes them: `config.json`, `model.safetensors` or `pytorch_model.bin` or their shards, and the tokenizer's files.
 
 mod config;
 mod family;
 mod load;
 mod names;
 mod of_model;
-mod report;
 mod save;
 mod sentences;
 mod shards;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
@@ -17,12 +17,11 @@ use brisk_runtime::State;
 use serde::{Deserialize, Serialize};
 
 use crate::hashed::read_whole;
-use crate::{Error, Result};
+use crate::{Error, LoadReport, Result};
 use shards::Shards;
 
 pub use config::HfConfig;
 pub use family::Family;
-pub use report::LoadReport;
 pub use save::{HfExport, save_huggingface};
 pub use sentences::{SentencePooling, Sentences};
 

@@ -10,7 +10,6 @@ use brisk_nn::{Activation, TextEncoder};
 use brisk_runtime::State;
 use serde_json::{Map, Value, json};
 
-use super::load::transposed;
 use super::names::{Named, tensors};
 use super::sentences::{LENGTHS, MODULES, POOLING};
 use super::shards::SINGLE;
@@ -18,6 +17,7 @@ use super::{CONFIG, Family, Head, HfConfig, Sentences, TOKENIZER_FILES};
 use crate::atomic::write_folder;
 use crate::error::listed;
 use crate::manifest::{pretty, write_new};
+use crate::tensors::transposed;
 use crate::{Error, Result, TensorProblem, header};
 
 /// What a Hugging Face folder is made of.

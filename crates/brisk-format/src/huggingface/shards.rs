@@ -1,4 +1,4 @@
-//! `model.safetensors`, or several files and the index that says which tensor is where.
+//! `model.safetensors` or `pytorch_model.bin`, or several files and the index that says which tensor is where.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -7,48 +7,45 @@ use std::path::{Path, PathBuf};
 use brisk_graph::{Shape, Tensor};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use super::weights::Weights;
 use crate::error::listed;
 use crate::hashed::read_whole;
-use crate::{Error, MappedTensors, Result};
+use crate::{Error, Result};
 
 pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
+const TORCH_SINGLE: &str = "pytorch_model.bin";
+const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
 
 /// The tensors of a folder, in one file or in several.
 #[derive(Debug)]
 pub(super) struct Shards {
     /// The file that speaks for all, for messages.
     path: PathBuf,
-    files: Vec<MappedTensors>,
+    files: Vec<Weights>,
     /// Which file a tensor is in.
     place: HashMap<String, usize>,
 }
 
 impl Shards {
     pub fn open(folder: &Path) -> Result<Shards> {
-        let (single, index) = (folder.join(SINGLE), folder.join(INDEX));
-        if single.exists() {
-            return Shards::new(single.clone(), vec![MappedTensors::open(&single)?]);
+        for (single, index) in [(SINGLE, INDEX), (TORCH_SINGLE, TORCH_INDEX)] {
+            let (single, index) = (folder.join(single), folder.join(index));
+            if single.exists() {
+                return Shards::new(single.clone(), vec![Weights::open(&single)?]);
+            }
+            if index.exists() {
+                return Shards::of_index(folder, index);
+            }
         }
-        if index.exists() {
-            return Shards::of_index(folder, index);
-        }
-        let code =
-            ["pytorch_model.bin", "pytorch_model.bin.index.json"].iter().any(|n| folder.join(n).exists());
         let other = ["tf_model.h5", "flax_model.msgpack"].iter().any(|n| folder.join(n).exists());
-        let hint = match (code, other) {
-            (true, _) => {
-                "its pytorch_model.bin can run code when it is loaded, and is not read: load it with `transformers` and save it again \
-                 with save_pretrained"
-            }
-            (_, true) => {
-                "load it with `transformers` as a PyTorch model and save it again with save_pretrained"
-            }
-            _ => "",
+        let hint = match other {
+            true => "load it with `transformers` as a PyTorch model and save it again with save_pretrained",
+            false => "",
         };
         Err(Error::NotFound {
             path: folder.into(),
-            expected: "model.safetensors, or model.safetensors.index.json with the files that it names",
+            expected: "model.safetensors or pytorch_model.bin, or an index of either with the files that it names",
             found: "there are no tensors in this folder".into(),
             hint: hint.into(),
         })
@@ -56,6 +53,7 @@ impl Shards {
 
     fn of_index(folder: &Path, path: PathBuf) -> Result<Shards> {
         let (bytes, _) = read_whole(&path, "an index of tensors")?;
+        let index = path.file_name().unwrap_or_default().display();
         let content = |message: String| Error::content(&path, message);
         let Index(map) = serde_json::from_slice(&bytes).map_err(|e| content(e.to_string()))?;
         let names: BTreeSet<&str> = map.iter().map(|(_, file)| file.as_str()).collect();
@@ -64,12 +62,12 @@ impl Shards {
             if Path::new(name).file_name().is_none_or(|n| n != *name) || name.contains(['/', '\\']) {
                 return Err(content(format!("expected the name of a file in this folder, found {name:?}")));
             }
-            files.push(MappedTensors::open(&folder.join(name)).map_err(|error| match error {
+            files.push(Weights::open(&folder.join(name)).map_err(|error| match error {
                 Error::NotFound { path: shard, expected, found, .. } => Error::NotFound {
                     path: shard,
                     expected,
                     found,
-                    hint: format!("{INDEX} says that tensors are there: download it again"),
+                    hint: format!("{index} says that tensors are there: download it again"),
                 },
                 other => other,
             })?);
@@ -89,12 +87,12 @@ impl Shards {
         Shards::new(path.clone(), files)
     }
 
-    fn new(path: PathBuf, files: Vec<MappedTensors>) -> Result<Shards> {
+    fn new(path: PathBuf, files: Vec<Weights>) -> Result<Shards> {
         let mut place = HashMap::new();
         for (i, file) in files.iter().enumerate() {
             for name in file.names() {
                 if let Some(other) = place.insert(name.to_string(), i) {
-                    let other = files.get(other).map_or(path.as_path(), MappedTensors::path);
+                    let other = files.get(other).map_or(path.as_path(), Weights::path);
                     let message =
                         format!("tensor {name:?} is in {} too; remove one of them", other.display());
                     return Err(Error::content(file.path(), message));
@@ -133,7 +131,7 @@ impl Shards {
         }
     }
 
-    fn file(&self, name: &str) -> Option<&MappedTensors> {
+    fn file(&self, name: &str) -> Option<&Weights> {
         self.place.get(name).and_then(|&i| self.files.get(i))
     }
 }

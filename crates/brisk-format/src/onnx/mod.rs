@@ -2,6 +2,7 @@
 
 mod encode;
 mod export;
+mod import;
 mod message;
 mod proto;
 mod read;
@@ -11,6 +12,7 @@ mod wire;
 mod write;
 
 pub use export::{OnnxOptions, OnnxReport, export_onnx};
+pub use import::import_onnx;
 pub use read::{OnnxFile, read_onnx};
 pub use value::read_onnx_value;
 pub use write::write_onnx;

@@ -1,13 +1,17 @@
 //! What is kept comes back, and nothing that can be read makes it panic.
 
 mod checkpoint;
+mod flax;
 mod full_disk;
 mod hostile;
 mod huggingface;
 mod mapped;
 mod model;
+mod mxnet;
 mod onnx_export;
 mod safetensors;
+mod tensorflow;
+mod torch;
 
 use std::path::Path;
 

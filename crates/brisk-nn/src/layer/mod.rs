@@ -131,6 +131,8 @@ layers! {
     sequence_pooling: SequencePooling, "SequencePooling", "pooling";
     text_encoder: TextEncoder, "TextEncoder", "encoder";
     activation: ActivationLayer, "Activation", "activation";
+    onnx: Onnx, "Onnx", "onnx";
+    onnx_output: OnnxOutput, "OnnxOutput", "onnx_output";
 }
 
 mod recurrent;

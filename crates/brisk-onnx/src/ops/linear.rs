@@ -1,6 +1,6 @@
 //! Products.
 
-use brisk_graph::{DType, Shape, Value};
+use brisk_graph::{DType, Prim, Shape, Value};
 
 use super::{Operator, one};
 use crate::call::Call;
@@ -14,6 +14,10 @@ pub(super) const OPS: &[Operator] = &[
         let (a, b) = (c.var(0)?, c.var(1)?);
         let elem = a.elem;
         match elem.is_float() {
+            true if b.rank() == 2 && a.rank() >= 1 => {
+                let (matrix, turned) = as_matrix(&b, a.arithmetic());
+                Ok(Var::new(elem, by_matrix(a.floats(), matrix, turned)?))
+            }
             true => Ok(Var::new(elem, matmul(a.floats(), b.floats())?)),
             false => {
                 let product = matmul(a.value().cast(DType::F64), b.value().cast(DType::F64))?;
@@ -59,6 +63,24 @@ pub fn matmul<'g>(a: Value<'g>, b: Value<'g>) -> Result<Value<'g>, String> {
     }
 }
 
+/// A matrix as it lies, and whether it lies transposed: a product reads it either way.
+fn as_matrix<'g>(v: &Var<'g>, dtype: DType) -> (Value<'g>, bool) {
+    let (value, order) = v.raw();
+    (value.cast(dtype), order.is_some())
+}
+
+/// Rows times a matrix that may lie transposed.
+fn by_matrix<'g>(a: Value<'g>, matrix: Value<'g>, turned: bool) -> Result<Value<'g>, String> {
+    let (sa, [inner, columns]) = (a.shape(), if turned { [1, 0] } else { [0, 1] }.map(|i| matrix.dim(i)));
+    if sa.last() != inner || sa.rank() == 0 {
+        return Err(format!("cannot multiply {sa} by a matrix of {inner} rows"));
+    }
+    let rows = sa.elements() / inner.max(1);
+    let prim = Prim::MatMul { ta: false, tb: turned };
+    let product = a.builder().prim(prim, &[a.reshape([rows, inner]), matrix]);
+    Ok(product.reshape([&sa[..sa.rank() - 1], &[columns]].concat()))
+}
+
 fn gemm<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (a, b, bias) = (c.var(0)?, c.var(1)?, c.optional(2)?);
     let (alpha, beta) = (c.float("alpha", 1.0)?, c.float("beta", 1.0)?);
@@ -67,11 +89,10 @@ fn gemm<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         return Err(format!("expected matrices, found {} and {}", a.shape(), b.shape()));
     }
     let dtype = if a.elem.is_float() { a.arithmetic() } else { DType::F64 };
-    let turned = |v: &Var<'g>, t: bool| {
-        let v = if t { v.transposed(&[1, 0]) } else { v.clone() };
-        v.value().cast(dtype)
-    };
-    let mut y = turned(&a, ta).matmul(turned(&b, tb));
+    let left = if ta { a.transposed(&[1, 0]) } else { a.clone() };
+    let right = if tb { b.transposed(&[1, 0]) } else { b.clone() };
+    let (matrix, turned) = as_matrix(&right, dtype);
+    let mut y = by_matrix(left.value().cast(dtype), matrix, turned)?;
     if alpha != 1.0 {
         y = y * alpha;
     }

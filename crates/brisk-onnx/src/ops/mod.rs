@@ -14,20 +14,29 @@ mod control;
 mod conv;
 mod elementwise;
 mod gather;
+mod grid;
+mod label_encoder;
 mod linear;
+mod linear_attention;
 mod loss;
 mod make;
+mod ml;
 mod movement;
+mod ngrams;
 mod norm;
 mod pool;
 mod quantize;
 mod recurrent;
 mod reduce;
 mod resize;
+mod roi;
 mod search;
 mod sequence;
 mod signal;
 mod text;
+mod training;
+mod tree_ensemble;
+mod trees;
 mod vision;
 
 /// How an operator is recorded.
@@ -47,6 +56,13 @@ pub struct Operator {
     /// Its operator set; the empty one is ONNX's own.
     pub domain: &'static str,
     pub(crate) run: Run,
+}
+
+impl Operator {
+    /// The same in another operator set.
+    const fn of(self, domain: &'static str) -> Operator {
+        Operator { domain, ..self }
+    }
 }
 
 type One = for<'a, 'g> fn(&mut Call<'a, 'g>) -> Result<Var<'g>, String>;
@@ -69,20 +85,28 @@ const KINDS: &[&[Operator]] = &[
     conv::OPS,
     elementwise::OPS,
     gather::OPS,
+    grid::OPS,
+    label_encoder::OPS,
     linear::OPS,
+    linear_attention::OPS,
     loss::OPS,
     make::OPS,
+    ml::OPS,
     movement::OPS,
+    ngrams::OPS,
     norm::OPS,
     pool::OPS,
     quantize::OPS,
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
+    roi::OPS,
     search::OPS,
     sequence::OPS,
     signal::OPS,
     text::OPS,
+    training::OPS,
+    tree_ensemble::OPS,
     vision::OPS,
 ];
 

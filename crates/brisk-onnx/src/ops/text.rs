@@ -1,14 +1,21 @@
 //! Texts. They never come from numbers that must be computed, so they are always known.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use brisk_graph::Shape;
+use brisk_graph::{Shape, Tensor};
+use regex::Regex;
 
-use super::Operator;
+use super::{Operator, many, one};
 use crate::call::{Call, axis};
 use crate::{Elem, Item, Var};
 
-pub(super) const OPS: &[Operator] = &[];
+pub(super) const OPS: &[Operator] = &[
+    one("RegexFullMatch", regex_full_match),
+    many("StringConcat", string_concat),
+    many("StringNormalizer", string_normalizer),
+    many("StringSplit", string_split),
+];
 
 /// An operand of texts.
 pub fn texts<'c>(c: &'c Call<'_, '_>, i: usize) -> Result<(&'c Shape, &'c [String]), String> {
@@ -80,4 +87,117 @@ pub fn gather<'g>(c: &mut Call<'_, 'g>) -> Result<Item<'g>, String> {
         found.extend(list[row * width..(row + 1) * width].iter().cloned());
     }
     Ok(Item::Texts([&to[..], &shape[1..]].concat().into(), Arc::new(found)))
+}
+
+fn regex_full_match<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
+    let (shape, list) = texts(c, 0)?;
+    let pattern = c.text("pattern", "")?;
+    let compile = |text: &str| Regex::new(text).map_err(|e| format!("attribute pattern: {e}"));
+    // By itself first, so that it cannot reach outside of its group.
+    compile(pattern)?;
+    let whole = compile(&format!(r"\A(?:{pattern})\z"))?;
+    let found: Vec<u8> = list.iter().map(|text| whole.is_match(text).into()).collect();
+    let tensor = Tensor::new(shape, found).map_err(|e| e.to_string())?;
+    Ok(Var::new(Elem::Bool, c.b.constant(tensor)))
+}
+
+/// The text for each place of a shape that texts are stretched to, as NumPy does.
+fn stretched<'t>(shape: &Shape, list: &'t [String], to: &Shape) -> impl Iterator<Item = &'t str> {
+    let (own, strides, all) = (shape.strides(), to.strides(), to.clone());
+    let lead = to.rank() - shape.rank();
+    let steps: Vec<usize> =
+        (0..to.rank()).map(|a| if a < lead || shape[a - lead] == 1 { 0 } else { own[a - lead] }).collect();
+    (0..to.elements()).map(move |i| {
+        let place: usize = (0..all.rank()).map(|a| i / strides[a] % all[a] * steps[a]).sum();
+        list.get(place).map_or("", String::as_str)
+    })
+}
+
+fn string_concat<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
+    let ((a, left), (b, right)) = (texts(c, 0)?, texts(c, 1)?);
+    let to = a.broadcast(b).ok_or_else(|| format!("shapes {a} and {b} do not fit"))?;
+    let longest = |list: &[String]| list.iter().map(String::len).max().unwrap_or(0);
+    within(to.elements().saturating_mul(1 + longest(left) + longest(right)))?;
+    let pairs = stretched(a, left, &to).zip(stretched(b, right, &to));
+    let list = pairs.map(|(x, y)| [x, y].concat()).collect();
+    Ok(vec![Item::Texts(to, Arc::new(list))])
+}
+
+/// Refuses results that are many times larger than what they are made of.
+pub fn within(size: usize) -> Result<(), String> {
+    const MOST: usize = 1 << 28;
+    match size <= MOST {
+        true => Ok(()),
+        false => Err(format!("texts may have {MOST} bytes in all, these could have {size}")),
+    }
+}
+
+/// Without stop words, in one case.
+fn string_normalizer<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
+    let (shape, list) = texts(c, 0)?;
+    let change: fn(&str) -> String = match c.text("case_change_action", "NONE")? {
+        "NONE" => str::to_string,
+        "LOWER" => str::to_lowercase,
+        "UPPER" => str::to_uppercase,
+        other => {
+            return Err(format!(
+                "attribute case_change_action: expected LOWER, UPPER or NONE, found {other:?}"
+            ));
+        }
+    };
+    let exact = c.flag("is_case_sensitive", false)?;
+    let alike = |text: &str| if exact { text.to_string() } else { text.to_lowercase() };
+    let stop: HashSet<String> = c.texts("stopwords")?.unwrap_or_default().iter().map(|t| alike(t)).collect();
+    let mut kept: Vec<String> =
+        list.iter().filter(|text| !stop.contains(&alike(text))).map(|text| change(text)).collect();
+    if kept.is_empty() {
+        kept.push(String::new());
+    }
+    let shape = match shape[..] {
+        [_] => Shape::from([kept.len()]),
+        [1, _] => Shape::from([1, kept.len()]),
+        _ => return Err(format!("expected texts [n] or [1, n], found {shape}")),
+    };
+    Ok(vec![Item::Texts(shape, Arc::new(kept))])
+}
+
+fn string_split<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
+    let (shape, list) = texts(c, 0)?;
+    let delimiter = c.text("delimiter", "")?;
+    // A negative number is none.
+    let most = usize::try_from(c.int("maxsplit", -1)?).map_or(usize::MAX, |most| most.saturating_add(1));
+    let split = |text: &'_ String| -> Vec<String> {
+        match delimiter.is_empty() {
+            true => words(text, most),
+            false => text.splitn(most, delimiter).map(str::to_string).collect(),
+        }
+    };
+    let parts: Vec<Vec<String>> = list.iter().map(split).collect();
+    let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
+    within(parts.len().saturating_mul(longest).saturating_mul(size_of::<String>()))?;
+    let counts: Vec<i64> = parts.iter().map(|p| p.len() as i64).collect();
+    let filled = parts.into_iter().flat_map(|mut p| {
+        p.resize(longest, String::new());
+        p
+    });
+    let to = Shape::from([&shape[..], &[longest]].concat());
+    let found = Item::Texts(to, Arc::new(filled.collect()));
+    let shape = shape.clone();
+    Ok(vec![found, c.make_ints(shape, counts)?.into()])
+}
+
+/// Words between any white space; of more than `most`, the last is the rest of the text.
+fn words(text: &str, most: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let end = match found.len() + 1 < most {
+            true => rest.find(char::is_whitespace).unwrap_or(rest.len()),
+            false => rest.len(),
+        };
+        let (word, after) = rest.split_at(end);
+        found.push(word.to_string());
+        rest = after.trim_start();
+    }
+    found
 }

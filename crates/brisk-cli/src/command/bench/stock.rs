@@ -66,6 +66,10 @@ pub fn stock(task: &Task, batch: usize, lengths: &[usize]) -> Result<Vec<Vec<(St
                     Tensor::new(shape, all)?
                 }
                 (_, "types") => Tensor::zeros(DType::I32, shape),
+                (DType::F32, _) => {
+                    let values = places.map(|_| next(2001) as f32 / 1000.0 - 1.0);
+                    Tensor::new(shape, values.collect::<Vec<_>>())?
+                }
                 // Words without padding: any of 1 to 19,999.
                 _ => Tensor::new(shape, places.map(|_| next(19_999) as i32 + 1).collect::<Vec<_>>())?,
             };

@@ -6,6 +6,7 @@ mod embed;
 mod images;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod tensors;
 mod texts;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use brisk_train::{TaskProgress, Unit};
 use clap::{ArgGroup, Args};
 
 use super::Compute;
+use super::import::extension;
 use crate::exit::bad_input;
 
 /// Nothing is said about progress before.
@@ -29,12 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Of a model over pictures give files or folders. Of a model over texts give texts, a file (`--file`: a text a line, or a table), or lines
 /// on stdin. `--embed` writes a vector for each text instead of an answer; a Hugging Face folder of an encoder can be asked directly.
 ///
+/// `--input FILE.npz --output FILE.npz` takes tensors by the names of the model's inputs, and writes those of its outputs.
+///
 /// `--input TABLE --output FILE` answers all rows of a table into a file. Rows that cannot be answered go to a side file, and a job that
 /// was stopped goes on where it was when the same command is run again.
 #[derive(Args)]
 #[command(group = ArgGroup::new("written").args(["embed", "input"]).multiple(true))]
 pub struct Predict {
-    /// A run (runs/NAME), a model folder, or a Hugging Face folder
+    /// A run (runs/NAME), a model folder, a Hugging Face folder, or a model file (.onnx)
     run: PathBuf,
     /// Pictures (PNG, JPEG, WebP, BMP) or folders of pictures; or texts [default: a text a line from stdin]
     #[arg(value_name = "FILE|TEXT")]
@@ -48,7 +52,7 @@ pub struct Predict {
     /// Write a vector for each text: [texts, size], in the order of the texts
     #[arg(long, requires = "output", conflicts_with = "json")]
     embed: bool,
-    /// Answer all rows of a table (.csv, .tsv, .jsonl, .parquet; pictures by their paths in the column `image`)
+    /// Answer all rows of a table (.csv, .tsv, .jsonl, .parquet; pictures by their paths in the column `image`), or tensors (.npz)
     #[arg(long, value_name = "TABLE", requires = "output", conflicts_with_all = ["inputs", "file", "json"])]
     input: Option<PathBuf>,
     /// With --input: FILE.jsonl, .csv, .tsv or .parquet. With --embed alone: FILE.npy (numpy), or FILE.parquet with the columns text
@@ -71,6 +75,9 @@ pub struct Predict {
 impl Predict {
     pub fn run(self) -> Result<ExitCode> {
         if let (Some(input), Some(output)) = (&self.input, &self.output) {
+            if extension(input) == "npz" {
+                return tensors::run(&self, input, output);
+            }
             return batch::run(&self, input, output);
         }
         let ready = Ready::open(&self.run)?;

@@ -1,6 +1,7 @@
 use std::fs;
 
 use brisk_format::{Error, Family, Head, HfFolder, LoadReport, MappedTensors, SentencePooling};
+use brisk_graph::Tensor;
 use brisk_nn::Activation;
 use brisk_runtime::State;
 use serde_json::{Value, json};
@@ -313,9 +314,40 @@ fn a_folder_without_what_is_needed_says_so() {
     assert!(HfFolder::is_one(&path) && !HfFolder::is_one(dir.path()));
     fs::remove_file(path.join("model.safetensors")).unwrap();
     assert!(said(&path).contains("there are no tensors in this folder; expected model.safetensors"));
-    fs::write(path.join("pytorch_model.bin"), "").unwrap();
-    assert!(said(&path).contains("can run code when it is loaded, and is not read"));
+    fs::write(path.join("pytorch_model.bin"), "cos\nsystem\n.").unwrap();
+    assert!(said(&path).contains("pytorch_model.bin: it is no file of PyTorch"));
     assert_eq!(open("bert").tokenizer(), Some(golden("bert").join("vocab.txt")));
     assert_eq!(open("bert").tokenizer_files().len(), 2);
     assert_eq!(open("electra").tokenizer(), None);
+}
+
+/// The tensors of a file, as PyTorch writes them.
+fn as_torch(path: &std::path::Path) -> Vec<u8> {
+    let file = MappedTensors::open(path).unwrap();
+    let tensors: Vec<(&str, Tensor)> = file.names().map(|name| (name, file.tensor(name).unwrap())).collect();
+    crate::torch::write::state_dict(&tensors)
+}
+
+#[test]
+fn weights_of_pytorch_are_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = copy("bert", dir.path());
+    let torch = as_torch(&path.join("model.safetensors"));
+    fs::write(path.join("pytorch_model.bin"), torch).unwrap();
+    fs::remove_file(path.join("model.safetensors")).unwrap();
+    let (wanted, found) = (open("bert"), HfFolder::open(&path).unwrap());
+    assert_eq!(found.load_state(found.head()).unwrap(), wanted.load_state(wanted.head()).unwrap());
+
+    let path = copy("bert-shards", dir.path());
+    let index = path.join("model.safetensors.index.json");
+    let text = fs::read_to_string(&index).unwrap().replace(".safetensors\"", ".bin\"");
+    fs::write(path.join("pytorch_model.bin.index.json"), text).unwrap();
+    fs::remove_file(index).unwrap();
+    for shard in ["model-00001-of-00002", "model-00002-of-00002"] {
+        let shard = path.join(format!("{shard}.safetensors"));
+        fs::write(shard.with_extension("bin"), as_torch(&shard)).unwrap();
+        fs::remove_file(shard).unwrap();
+    }
+    let (wanted, found) = (open("bert-shards"), HfFolder::open(&path).unwrap());
+    assert_eq!(found.load_state(found.head()).unwrap(), wanted.load_state(wanted.head()).unwrap());
 }

@@ -7,7 +7,7 @@ mod texts;
 
 use std::collections::BTreeSet;
 
-use brisk_format::{OnnxFile, OnnxOptions, SavedModel, export_onnx, read_onnx};
+use brisk_format::{OnnxFile, OnnxOptions, SavedModel, export_onnx, import_onnx, read_onnx};
 use brisk_graph::{DType, Tensor};
 use brisk_nn::prelude::*;
 use brisk_nn::{LayerConfig, ModelInput, Shapes};
@@ -25,6 +25,7 @@ struct Case {
 }
 
 /// What goes into the exported model, and what should come out; NaN where anything may.
+#[derive(Clone)]
 struct Question {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
@@ -150,8 +151,8 @@ fn every_layer_gives_the_same() {
         seen.insert(kind);
     }
     let missing: Vec<_> = LayerConfig::KINDS.iter().filter(|k| !seen.contains(**k)).collect();
-    // These stand in `texts`.
-    assert_eq!(missing, [&"MaskedLanguageHead", &"SequencePooling", &"TextEncoder"]);
+    // These stand in `texts`, and in the test of what was imported.
+    assert_eq!(missing, [&"MaskedLanguageHead", &"SequencePooling", &"TextEncoder", &"Onnx", &"OnnxOutput"]);
 }
 
 #[test]
@@ -172,6 +173,16 @@ fn masked_steps_are_left_out() {
 #[test]
 fn every_preset_gives_the_same() {
     cases::presets().iter().for_each(|case| drop(check(case)));
+}
+
+/// What was exported is imported as a layer, and exported once more.
+#[test]
+fn an_imported_graph_is_exported_again() {
+    for case in cases::presets().iter().filter(|c| c.saved.model.inputs().len() == 1) {
+        let first = exported(&case.saved, &OnnxOptions::default());
+        let imported = import_onnx("model.onnx".as_ref(), first).unwrap();
+        check(&Case { name: case.name.clone(), saved: imported, questions: case.questions.clone() });
+    }
 }
 
 #[test]

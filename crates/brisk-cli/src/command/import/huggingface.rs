@@ -1,55 +1,32 @@
-//! `brisk import`
+//! `brisk import` of a Hugging Face folder.
 
 use std::fmt::Write;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::Path;
 
 use anyhow::Result;
 use brisk_eval::Ready;
 use brisk_format::{Head, HfFolder, LoadReport, save_model};
 use brisk_nn::Activation;
-use clap::Args;
 use serde_json::json;
 
 use crate::printer::{Printer, thousands};
 
-/// Look at a Hugging Face folder, and make a model folder of it
-///
-/// Says what it is, and what becomes of each of its tensors.
-///
-/// Reads config.json, model.safetensors (or its shards) and what sentence-transformers adds. Encoders of the families bert, roberta,
-/// xlm-roberta, camembert, distilbert and electra are understood.
-#[derive(Args)]
-pub struct Import {
-    /// A folder with config.json and model.safetensors
-    folder: PathBuf,
-    /// The model folder to write: the encoder with its tokenizer, and what stands on it. Without a head, the model gives a vector for each
-    /// text, pooled as sentence-transformers' files say, or else the mean over the tokens
-    #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// One JSON object, with every tensor
-    #[arg(long)]
-    json: bool,
-}
-
-impl Import {
-    pub fn run(self) -> Result<ExitCode> {
-        let folder = HfFolder::open(&self.folder)?;
-        let (state, report) = folder.load_state(folder.head())?;
-        let parameters = state.iter().map(|(_, t)| t.elements()).sum();
-        let printer = Printer::new(self.json);
-        match self.json {
-            true => printer.json(&data(&folder, parameters, &report))?,
-            false => printer.line(text(&folder, parameters, &report)?)?,
-        }
-        if let Some(output) = &self.output {
-            let Ready { model, features, .. } = Ready::import(&folder)?;
-            save_model(output, &model)?;
-            let gives = features.targets.keys().next().map_or("embedding", String::as_str);
-            eprintln!("The model is in {}: it reads `text`, and gives `{gives}`.", output.display());
-        }
-        Ok(ExitCode::SUCCESS)
+/// Says what it is, and what becomes of each of its tensors; writes the model.
+pub fn run(path: &Path, output: Option<&Path>, printer: &Printer, as_json: bool) -> Result<()> {
+    let folder = HfFolder::open(path)?;
+    let (state, report) = folder.load_state(folder.head())?;
+    let parameters = state.iter().map(|(_, t)| t.elements()).sum();
+    match as_json {
+        true => printer.json(&data(&folder, parameters, &report))?,
+        false => printer.line(text(&folder, parameters, &report)?)?,
     }
+    if let Some(output) = output {
+        let Ready { model, features, .. } = Ready::import(&folder)?;
+        save_model(output, &model)?;
+        let gives = features.targets.keys().next().map_or("embedding", String::as_str);
+        eprintln!("The model is in {}: it reads `text`, and gives `{gives}`.", output.display());
+    }
+    Ok(())
 }
 
 fn head(head: &Head) -> String {

@@ -1,0 +1,98 @@
+//! `brisk import FILE.onnx`
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use brisk_eval::{Difference, ask};
+use brisk_format::{OnnxFile, SavedModel, import_onnx, read_onnx, save_model};
+use brisk_onnx::Port;
+use serde_json::json;
+
+use super::{Import, check};
+use crate::printer::{Printer, thousands};
+
+pub fn run(import: &Import, printer: &Printer) -> Result<ExitCode> {
+    let path = &import.path;
+    let file = read_onnx(path)?;
+    let (about, data) = (text(&file)?, data(&file));
+    // Some models can be run, but are no models of Brisk's: their shapes follow from numbers.
+    let model = import_onnx(path, file);
+    let device = import.compute.device();
+    let differences = match (&import.check, &model) {
+        (Some(paths), Ok(model)) => {
+            Some(check::compare((&paths[0], &paths[1]), |inputs| Ok(ask(&device, model, inputs)?))?)
+        }
+        _ => None,
+    };
+    if !import.json {
+        printer.line(about)?;
+    }
+    let model: SavedModel = model?;
+    if let Some(output) = &import.output {
+        save_model(output, &model)?;
+        eprintln!("The model is in {}.", output.display());
+    }
+    let agrees = |all: &Vec<Difference>| all.iter().all(|d| d.within(import.tolerance));
+    let good = differences.as_ref().is_none_or(agrees);
+    match (import.json, &differences) {
+        (true, _) => {
+            let mut data = data;
+            data["differences"] = json!(differences);
+            printer.json(&data)?;
+        }
+        (false, Some(all)) => printer.line(check::table(all, import.tolerance))?,
+        (false, None) => {}
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The operators, with how often each is called.
+fn operators(file: &OnnxFile) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    file.model.graph.nodes.iter().for_each(|n| *counts.entry(n.op.as_str()).or_default() += 1);
+    counts
+}
+
+fn parameters(file: &OnnxFile) -> usize {
+    file.parameters.iter().map(|(_, t)| t.elements()).sum()
+}
+
+fn text(file: &OnnxFile) -> Result<String> {
+    let mut text = String::new();
+    let graph = &file.model.graph;
+    let mut row = |name: &str, value: String| writeln!(text, "{name:<11} {value}");
+    let ports = |all: &[Port]| {
+        let each: Vec<_> = all.iter().map(|p| format!("{} ({})", p.name, p.ty)).collect();
+        each.join(", ")
+    };
+    let opsets = file.model.opsets.iter();
+    let opsets: Vec<_> = opsets
+        .map(|(d, v)| format!("{}{v}", if d.is_empty() { String::new() } else { format!("{d} ") }))
+        .collect();
+    row("graph", graph.name.clone())?;
+    row("versions", opsets.join(", "))?;
+    row("inputs", ports(&graph.inputs))?;
+    row("outputs", ports(&graph.outputs))?;
+    row("nodes", thousands(graph.nodes.len()))?;
+    let operators: Vec<_> = operators(file).into_iter().map(|(op, n)| format!("{n} {op}")).collect();
+    row("operators", operators.join(", "))?;
+    row("parameters", thousands(parameters(file)))?;
+    Ok(text)
+}
+
+fn data(file: &OnnxFile) -> serde_json::Value {
+    let ports = |all: &[Port]| -> Vec<_> {
+        all.iter().map(|p| json!({"name": p.name, "type": p.ty.to_string()})).collect()
+    };
+    json!({
+        "graph": file.model.graph.name,
+        "opsets": file.model.opsets,
+        "inputs": ports(&file.model.graph.inputs),
+        "outputs": ports(&file.model.graph.outputs),
+        "operators": operators(file),
+        "parameters": parameters(file),
+        "tensors": file.parameters.iter().map(|(n, t)| json!({"name": n, "shape": t.shape().dims()})).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,63 @@
+//! `brisk predict MODEL --input INPUTS.npz --output OUTPUTS.npz`: tensors in, tensors out.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use brisk_eval::{Ready, ask};
+use brisk_format::{load_npz, read_onnx, save_npz};
+use brisk_graph::{DType, Tensor};
+use brisk_onnx::{Constant, Elem, Output, Session, Type};
+use indexmap::IndexMap;
+
+use super::Predict;
+use crate::command::import::extension;
+use crate::exit::bad_input;
+
+pub fn run(predict: &Predict, input: &Path, output: &Path) -> Result<ExitCode> {
+    let inputs = load_npz(input)?;
+    let said = match predict.run.is_file() && extension(&predict.run) == "onnx" {
+        true => of_onnx(predict, &inputs)?,
+        false => ask(&predict.compute.device(), &Ready::open(&predict.run)?.model, &inputs)?,
+    };
+    let tensors: Vec<_> = said.iter().map(|(name, t)| (name.as_str(), t)).collect();
+    save_npz(output, &tensors)?;
+    let each: Vec<_> = said.iter().map(|(name, t)| format!("{name} {}", t.shape())).collect();
+    eprintln!("{}: {}", output.display(), each.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A graph as it stands in its file, which may have shapes that depend on numbers.
+fn of_onnx(predict: &Predict, inputs: &IndexMap<String, Tensor>) -> Result<IndexMap<String, Tensor>> {
+    let file = read_onnx(&predict.run)?;
+    let ports = &file.model.graph.inputs;
+    let only = inputs.len() == 1 && ports.len() == 1;
+    let mut given = Vec::new();
+    for port in ports {
+        let tensor = inputs.get(&port.name).or_else(|| if only { inputs.values().next() } else { None });
+        let elem = if let Type::Tensor(elem, _) = port.ty { elem } else { Elem::Float };
+        given.push(tensor.map(|t| typed(t, elem)).transpose()?.map(Output::Tensor));
+    }
+    let device = predict.compute.device();
+    let said = Session::new(&device, &file.model, file.parameters).run(given)?;
+    let outputs = file.model.graph.outputs.iter().zip(said);
+    outputs
+        .map(|(port, output)| match output {
+            Output::Tensor(Constant::Numbers(_, tensor)) => Ok((port.name.clone(), tensor)),
+            _ => Err(bad_input(format!("the output {:?} is no tensor of numbers", port.name))),
+        })
+        .collect()
+}
+
+fn typed(tensor: &Tensor, elem: Elem) -> Result<Constant> {
+    let dtype = elem.dtype();
+    let tensor = match (tensor.dtype() == dtype, dtype) {
+        (true, _) => tensor.clone(),
+        (false, DType::I64) => {
+            let values: Vec<i64> = tensor.to_f64s().into_iter().map(|v| v as i64).collect();
+            Tensor::new(tensor.shape(), values)?
+        }
+        (false, dtype) => Tensor::from_f64s(dtype, tensor.shape(), &tensor.to_f64s())?,
+    };
+    Ok(Constant::Numbers(elem, tensor))
+}

@@ -1,0 +1,21 @@
+//! TensorFlow: checkpoints and SavedModels.
+
+mod bundle;
+mod checkpoint;
+mod checksum;
+mod constant;
+mod graph;
+mod names;
+#[allow(missing_docs, clippy::all, unused_qualifications)]
+#[rustfmt::skip]
+mod proto;
+mod saved_model;
+mod slices;
+mod table;
+mod types;
+
+pub use checkpoint::{TfCheckpoint, TfVariable};
+pub use constant::TfConstant;
+pub use graph::{TfAttribute, TfFunction, TfGraph, TfInput, TfNode};
+pub use saved_model::{TfEndpoint, TfObject, TfObjectVariable, TfSavedModel, TfSignature, read_saved_model};
+pub use types::{TfShape, TfType};

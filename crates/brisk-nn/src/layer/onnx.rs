@@ -1,0 +1,153 @@
+//! Onnx: a graph from elsewhere, in ONNX's operators.
+
+use brisk_graph::{DType, Shape, Tensor, Value};
+use brisk_onnx::{Item, Parameter, Type, Var};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Layer;
+use crate::{Context, Initializer, Result};
+
+/// A graph in ONNX's operators: what `brisk import` makes of a model file. Its inputs are the graph's, in order; it yields the graph's
+/// first output, and [`OnnxOutput`](super::OnnxOutput) the others. Parameters have the names that they have in the file.
+///
+/// With `channels_last` pictures come in as `[n, height, width, channels]`, as everywhere in Brisk, and not as the graph has them.
+///
+/// ```
+/// use brisk_nn::{LayerSpec, Onnx, Sequential};
+/// let graph = serde_json::from_str(r#"{"opsets": {"": 13}, "graph": {
+///     "inputs": [{"name": "x", "type": {"tensor": ["float", [{"name": "n"}, {"size": 4}]]}}],
+///     "outputs": [{"name": "y", "type": "unknown"}],
+///     "parameters": {"w": {"elem": "float", "shape": [4, 3], "trainable": true}},
+///     "nodes": [{"op": "MatMul", "inputs": ["x", "w"], "outputs": ["y"]}]}}"#)?;
+/// let model = Sequential::new([4]).add(Onnx::new(graph)).build()?;
+/// assert_eq!(model.output_shape().dims(), [3]);
+/// assert_eq!(model.param_specs()?[0].name, "onnx.w");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Onnx {
+    /// The graph, as `brisk import` writes it.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub model: brisk_onnx::Model,
+    /// Pictures come in with their channels last.
+    #[serde(default)]
+    pub channels_last: bool,
+}
+
+impl Onnx {
+    /// Of a graph, with inputs as the graph has them.
+    pub fn new(model: brisk_onnx::Model) -> Onnx {
+        Onnx { model, channels_last: false }
+    }
+
+    /// With pictures whose channels come last.
+    pub fn channels_last(self, channels_last: bool) -> Onnx {
+        Onnx { channels_last, ..self }
+    }
+}
+
+impl Layer for Onnx {
+    fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
+        let ports = &self.model.graph.inputs;
+        if inputs.len() > ports.len() {
+            return Err(cx.error(format!("its graph has {} inputs, found {}", ports.len(), inputs.len())));
+        }
+        let item = |(value, port): (&Value<'g>, &brisk_onnx::Port)| {
+            let Type::Tensor(elem, dims) = &port.ty else {
+                return Err(cx.error(format!("input {:?} is no tensor but {}", port.name, port.ty)));
+            };
+            let pictures = self.channels_last && value.rank() == 4;
+            let order = if pictures { vec![0, 3, 1, 2] } else { (0..value.rank()).collect() };
+            let var = Var::turned(*elem, *value, order);
+            let fits = dims.as_ref().is_none_or(|d| d.len() == var.rank());
+            match fits {
+                true => Ok(Some(Item::from(var))),
+                false => Err(cx.error(format!(
+                    "input {:?}: expected {}, found {}",
+                    port.name,
+                    port.ty,
+                    value.shape()
+                ))),
+            }
+        };
+        let items = inputs.iter().zip(ports).map(item).collect::<Result<Vec<_>>>()?;
+        let mut host = Host { cx };
+        let outputs = brisk_onnx::record(&self.model, &mut host, items).map_err(|e| cx.error(e.to_string()))?;
+        let mut results = Vec::new();
+        for (port, output) in self.model.graph.outputs.iter().zip(outputs) {
+            let Item::Tensor(var) = output else {
+                return Err(cx.error(format!("its output {:?} is no tensor", port.name)));
+            };
+            results.push((port.name.clone(), var.settled().cast(DType::F32)));
+        }
+        let Some((_, first)) = results.first() else { return Err(cx.error("its graph has no output")) };
+        let first = *first;
+        cx.set_results_of(first, results);
+        Ok(first)
+    }
+}
+
+struct Host<'c, 'g> {
+    cx: &'c mut Context<'g>,
+}
+
+impl<'g> brisk_onnx::Host<'g> for Host<'_, 'g> {
+    fn builder(&self) -> &'g brisk_graph::Builder {
+        self.cx.builder()
+    }
+
+    fn parameter(&mut self, name: &str, parameter: &Parameter) -> Result<Value<'g>, String> {
+        let shape = &parameter.shape[..];
+        // Its numbers come from the file.
+        let value = match parameter.trainable {
+            true => self.cx.param(name, shape, &Initializer::Zeros),
+            false => self.cx.state(name, shape, &Initializer::Zeros),
+        };
+        value.map_err(|e| e.to_string())
+    }
+
+    fn look(&mut self, _: Value<'g>) -> Result<Option<Tensor>, String> {
+        Ok(None)
+    }
+
+    fn random(&mut self, shape: &Shape) -> Result<Value<'g>, String> {
+        match self.cx.key() {
+            Some(key) => Ok(self.cx.builder().random(key, shape)),
+            None => Err("random numbers are there only while a model is trained".into()),
+        }
+    }
+
+    fn training(&self) -> bool {
+        self.cx.is_training()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LayerSpec, Model, ModelInput, OnnxOutput};
+
+    #[test]
+    fn each_output_can_be_had() {
+        let graph = serde_json::from_str(
+            r#"{"opsets": {"": 13}, "graph": {
+            "inputs": [{"name": "x", "type": {"tensor": ["float", [{"name": "n"}, {"size": 4}]]}}],
+            "outputs": [{"name": "big", "type": "unknown"}, {"name": "where", "type": "unknown"}],
+            "nodes": [{"op": "Relu", "inputs": ["x"], "outputs": ["big"]},
+                {"op": "ArgMax", "inputs": ["x"], "outputs": ["where"],
+                    "attributes": {"axis": {"int": 1}, "keepdims": {"int": 0}}}]}}"#,
+        )
+        .unwrap();
+        let layers = vec![
+            LayerSpec::new(Onnx::new(graph)).name("graph"),
+            LayerSpec::new(OnnxOutput::new("where")).name("where"),
+        ];
+        let inputs = vec![ModelInput::new("x", [4])];
+        let model = Model::new(inputs, layers, &["graph".into(), "where".into()]).unwrap();
+        assert_eq!(model.output_sizes(), [&[Some(4)][..], &[]]);
+        let text = serde_json::to_string(&model).unwrap();
+        assert_eq!(serde_json::from_str::<Model>(&text).unwrap(), model);
+    }
+}
