@@ -5,6 +5,7 @@
 //! `length - 2`. Those are computed from the shapes of the inputs when the model runs.
 
 mod attention;
+mod constant;
 mod emit;
 mod form;
 mod maps;

@@ -3,6 +3,7 @@
 use brisk_graph::prim::{Binary, Compare, Reduce, Unary};
 use brisk_graph::{DType, Id, Node, Op, Prim};
 
+use super::constant;
 use super::emit::{Body, Val, elem, ints};
 use super::maps;
 use super::movement;
@@ -14,8 +15,8 @@ use crate::{Attribute, Elem};
 pub(super) fn write(w: &mut Walk<'_>, id: Id, node: &Node, prim: &Prim) -> Result<Val, String> {
     match prim {
         Prim::Input(..) => Err("an input".into()),
-        Prim::Constant(_) => constant(w, id),
-        Prim::Fill(_, _, dtype) => fill(w, id, *dtype),
+        Prim::Constant(_) => constant::tensor(w, id),
+        Prim::Fill(_, _, dtype) => constant::fill(w, id, *dtype),
         Prim::Iota(axis, _, dtype) => {
             let size = w.size(id, |n| n.shape.get(*axis).copied())?;
             let range = w.e.range(&size)?;
@@ -74,57 +75,6 @@ pub(super) fn write(w: &mut Walk<'_>, id: Id, node: &Node, prim: &Prim) -> Resul
             Err("it draws random numbers that follow from a key, for which ONNX has no operator; export a prediction".into())
         }
     }
-}
-
-/// A tensor that stands in the graph: the same for all sizes, or a part of the one for the longest sequences.
-pub(super) fn constant(w: &mut Walk<'_>, id: Id) -> Result<Val, String> {
-    let tensor = |node: &Node| match &node.op {
-        Op::Prim(Prim::Constant(tensor)) => Some(tensor.clone()),
-        _ => None,
-    };
-    let scope = if w.e.scope.is_empty() { "graph" } else { &w.e.scope };
-    let name = format!("{scope}/constant");
-    let name = w.e.unique(&name);
-    if let Some(Some(tensor)) = w.sampled.same(id, tensor) {
-        return Ok(Val::known(name, tensor));
-    }
-    let dims = w.dims(id)?;
-    let Some((axis, whole)) = w.sampled.grown(id, &dims) else {
-        return Err("a constant of it differs with the sizes of what comes in; give the model's inputs a fixed length".into());
-    };
-    let whole = Val::known(name, whole);
-    let inputs = vec![w.e.name(&whole), w.e.list([0])?, w.e.size(&dims[axis])?, w.e.list([axis as i64])?];
-    let name = w.e.one("Slice", inputs, vec![]);
-    Ok(Val::made(name, dims, whole.elem))
-}
-
-/// One number everywhere; it may be a size, or one divided by a size, as a mean has it.
-fn fill(w: &mut Walk<'_>, id: Id, dtype: DType) -> Result<Val, String> {
-    let value = |node: &Node| match &node.op {
-        Op::Prim(Prim::Fill(value, ..)) => Some(value.0),
-        _ => None,
-    };
-    let bits = |node: &Node| value(node).map(f64::to_bits);
-    if let Some(Some(bits)) = w.sampled.same(id, bits) {
-        return w.e.scalar(f64::from_bits(bits), dtype);
-    }
-    let values: Vec<f64> = w.sampled.each(id).filter_map(value).collect();
-    let whole = |values: Vec<f64>| {
-        let near = |v: &f64| (v - v.round()).abs() < 1e-6 * v.abs() && *v >= 1.0;
-        values.iter().all(near).then(|| values.iter().map(|v| v.round() as usize).collect::<Vec<_>>())
-    };
-    for (values, reciprocal) in [(values.clone(), false), (values.iter().map(|v| 1.0 / v).collect(), true)] {
-        let Some(size) = whole(values).and_then(|v| Size::fit(&v, &w.symbols)) else { continue };
-        let name = w.e.scalar_size(&size)?;
-        let number = w.e.cast(&Val::made(name, vec![], Elem::Int64), elem(dtype));
-        if !reciprocal {
-            return Ok(number);
-        }
-        return w.e.elementwise("Reciprocal", &[number], vec![], elem(dtype));
-    }
-    Err(format!(
-        "numbers such as {values:?} follow from the sizes of what comes in; give the model's inputs a fixed length"
-    ))
 }
 
 fn unary(w: &mut Walk<'_>, id: Id, op: Unary) -> Result<Val, String> {

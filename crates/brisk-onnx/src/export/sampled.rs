@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 
 use brisk_graph::op::AVG_POOL;
 use brisk_graph::prim::Scalar;
-use brisk_graph::{Graph, Id, Node, Op, Prim, Shape, Tensor, decompose};
+use brisk_graph::{Graph, Id, Node, Op, Prim, Shape, decompose};
 
-use super::size::Size;
 use super::{Record, table};
 use crate::{Error, Result};
 
@@ -81,29 +80,13 @@ impl<'a> Sampled<'a> {
         each.all(|other| other == first).then_some(first)
     }
 
-    /// A constant that grows along an axis with one free length, each a part of the longer one: that of the longest sequences.
-    pub fn grown(&self, id: Id, dims: &[Size]) -> Option<(usize, Tensor)> {
-        let free: Vec<usize> = (0..dims.len()).filter(|&a| dims[a].fixed().is_none()).collect();
-        let &[axis] = &free[..] else { return None };
-        dims[axis].as_symbol().filter(|&s| s > 0)?;
-        let longest = self.at_longest.get_or_init(|| self.longest()).as_ref().ok()?;
-        let constant = |node: &Node| match &node.op {
-            Op::Prim(Prim::Constant(tensor)) => Some(tensor.clone()),
-            _ => None,
-        };
-        let whole = constant(longest.node(id))?;
-        let begins = |part: &Tensor| {
-            let outer: usize = part.shape()[..axis].iter().product();
-            let rows = |t: &Tensor| t.elements() / outer.max(1);
-            let (own, all) = (rows(part), rows(&whole));
-            let (part, whole) = (part.to_f64s(), whole.to_f64s());
-            (0..outer).all(|o| part[o * own..(o + 1) * own] == whole[o * all..o * all + own])
-        };
-        self.each(id).all(|node| constant(node).is_some_and(|c| begins(&c))).then_some((axis, whole))
+    /// For the longest sequences that the model takes, if there is such a graph.
+    pub fn longest(&self) -> Option<&Graph> {
+        self.at_longest.get_or_init(|| self.for_longest()).as_ref().ok()
     }
 
-    /// For the longest sequences that the model takes, of as many as the caller wants or half as many, and so on.
-    fn longest(&self) -> Result<Graph> {
+    /// For sequences of as many steps as the caller wants or half as many, and so on.
+    fn for_longest(&self) -> Result<Graph> {
         let least = self.axes.iter().skip(1).flatten().copied().max().unwrap_or(1);
         let mut length = self.longest.max(least);
         loop {

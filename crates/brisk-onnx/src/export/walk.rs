@@ -7,7 +7,7 @@ use brisk_runtime::State;
 use super::emit::{Body, Emitter, Source, Val};
 use super::sampled::Sampled;
 use super::size::Size;
-use super::{prim, table};
+use super::{constant, prim, table};
 use crate::{Error, Result};
 
 /// What is known while the graph is walked.
@@ -58,7 +58,7 @@ impl<'a> Walk<'a> {
                 }
                 // Whoever reads it may know a better way.
                 Op::Prim(Prim::Constant(_)) => {
-                    let val = prim::constant(self, id);
+                    let val = constant::tensor(self, id);
                     self.vals.push(val);
                     continue;
                 }
