@@ -5,6 +5,7 @@
 //!   prediction needs.
 //! - [`model_files`]: what a model folder consists of.
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
+//! - [`read_onnx`] and [`write_onnx`]: ONNX files; [`export_onnx`] makes one of a trained model.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
 //! - [`read_flax`]: checkpoints of Flax.
 //! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet.
@@ -49,7 +50,9 @@ pub use mxnet::{
     MxnetInput, MxnetNode, MxnetParameters, MxnetSymbol, read_mxnet_parameters, read_mxnet_symbol,
 };
 pub use npz::{load_npz, save_npz};
-pub use onnx::{OnnxFile, import_onnx, read_onnx, read_onnx_value};
+pub use onnx::{
+    OnnxFile, OnnxOptions, OnnxReport, export_onnx, import_onnx, read_onnx, read_onnx_value, write_onnx,
+};
 pub use report::LoadReport;
 pub use tensorflow::{
     TfAttribute, TfCheckpoint, TfConstant, TfEndpoint, TfFunction, TfGraph, TfInput, TfNode, TfObject,

@@ -56,8 +56,9 @@ impl Constant {
 #[serde(untagged)]
 enum Values {
     Ints(Vec<i64>),
-    Floats(Vec<Float>),
+    // Before floats, some of which are texts too.
     Texts(Vec<String>),
+    Floats(Vec<Float>),
 }
 
 /// JSON has no infinities.

@@ -19,6 +19,16 @@ pub enum Error {
         /// What was expected, and what was found.
         message: String,
     },
+    /// A layer that cannot be written as ONNX.
+    #[error("layer {layer:?} ({op}) cannot be written as ONNX: {message}")]
+    Export {
+        /// The layer.
+        layer: String,
+        /// The operation in it.
+        op: &'static str,
+        /// What stands in the way, and what to do.
+        message: String,
+    },
     /// The model itself.
     #[error("{0}")]
     Model(String),

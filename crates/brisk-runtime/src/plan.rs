@@ -227,7 +227,6 @@ impl Planner {
         }
     }
 
-    /// Into how many tasks a whole step is cut. Depends on its size alone.
     /// How many images a step works on in all: a sample may hold several.
     fn images(&self, step: &Step) -> usize {
         let elements = |r: Option<&Ref>| r.map_or(0, |r| self.vals[r.val].elements);
@@ -235,6 +234,7 @@ impl Planner {
         match &step.kernel {
             Kernel::Conv { conv, .. } => of(elements(step.outputs.first()), conv.out_len()),
             Kernel::Winograd { conv, .. } => of(elements(step.outputs.first()), conv.conv().out_len()),
+            Kernel::ConvPool { pool, .. } => of(elements(step.outputs.first()), pool.out_len()),
             Kernel::ConvGradInput(conv) => of(elements(step.inputs.first()), conv.out_len()),
             Kernel::ConvGradKernel(conv) => of(elements(step.inputs.get(1)), conv.out_len()),
             Kernel::WinogradGrad(conv) => of(elements(step.inputs.get(1)), conv.conv().out_len()),
@@ -242,8 +242,15 @@ impl Planner {
         }
     }
 
+    /// Into how many tasks a whole step is cut. Depends on its size alone.
     fn parts(&self, step: &Step) -> usize {
         match &step.kernel {
+            // Parts are rows of one image.
+            Kernel::Conv { .. } | Kernel::Winograd { .. } | Kernel::ConvPool { .. }
+                if self.images(step) != 1 =>
+            {
+                1
+            }
             Kernel::Elementwise { dims, sums: false, .. } => {
                 let chunk = if step.outputs[0].by_sample { SHORT_CHUNK } else { CHUNK };
                 (dims.iter().product::<usize>() / chunk).clamp(1, 16)

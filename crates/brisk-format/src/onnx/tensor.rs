@@ -96,7 +96,7 @@ impl Raw {
             (Data::F32(v), Elem::Bfloat16) => each(bytes, v, |b| bf16::from_le_bytes(b).to_f32()),
             (Data::F32(v), Elem::Float4E2M1) => {
                 for b in bytes {
-                    v.extend([b & 15, b >> 4].map(|code| small_float(elem, code.into())));
+                    v.extend([b & 15, b >> 4].map(|code| small_float(elem, code)));
                 }
                 v.truncate(self.elements);
             }
@@ -135,7 +135,7 @@ fn small_int(byte: u8, bits: u32, signed: bool) -> i64 {
 }
 
 /// A float of eight or four bits (OCP and Graphcore formats, as ONNX describes them).
-fn small_float(elem: Elem, code: u8) -> f32 {
+pub fn small_float(elem: Elem, code: u8) -> f32 {
     let (exponent_bits, mantissa_bits, bias) = match elem {
         Elem::Float8E4M3Fn => (4, 3, 7),
         Elem::Float8E4M3Fnuz => (4, 3, 8),

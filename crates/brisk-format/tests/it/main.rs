@@ -8,6 +8,7 @@ mod huggingface;
 mod mapped;
 mod model;
 mod mxnet;
+mod onnx_export;
 mod safetensors;
 mod tensorflow;
 mod torch;

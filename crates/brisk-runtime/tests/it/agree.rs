@@ -389,6 +389,23 @@ fn convolutions_with_fewer_multiplications_and_back() {
     }
 }
 
+/// Values that belong to no sample, such as maps made of one table, hold several images that are convolved at once.
+#[test]
+fn whole_convolutions_of_several_images_agree() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Scalar, [3, 80, 8, 16], DType::F32);
+    let kernel = b.input("kernel", Role::State, [3, 3, 16, 32], DType::F32);
+    let strided = Conv { stride: [2, 1], ..Conv::default() };
+    let window = Window { size: [2, 2], stride: [2, 2], padding: [[0, 0], [0, 0]] };
+    let pooled = op::max_pool(op::relu(x.conv(kernel, Conv::default()) + 0.5), window);
+    let outputs = [
+        ("strided", x.conv(kernel, strided)),
+        ("plain", x.conv(kernel, Conv::default())),
+        ("pooled", pooled),
+    ];
+    check(&b.finish(&outputs, &[]).unwrap());
+}
+
 #[test]
 fn rare_element_types_are_evaluated_on_the_host() {
     use brisk_graph::prim::Binary;
