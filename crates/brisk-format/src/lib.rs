@@ -18,6 +18,7 @@ mod error;
 mod hashed;
 mod header;
 mod huggingface;
+mod keras;
 mod manifest;
 mod mapped;
 mod model;

@@ -12,7 +12,7 @@ use crate::{Context, Result};
 ///
 /// ```
 /// use brisk_nn::{ReLU, Sequential};
-/// let model = Sequential::new([8]).add(ReLU::new().max_value(6.0)).build()?;
+/// let model = Sequential::new([8]).add(ReLU::new().max_value(Some(6.0))).build()?;
 /// assert_eq!(model.output_shape().dims(), [8]);
 /// # Ok::<(), brisk_nn::Error>(())
 /// ```
