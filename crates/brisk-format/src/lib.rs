@@ -30,7 +30,7 @@ pub use error::{Error, Result, TensorProblem};
 pub use huggingface::{
     Family, Head, HfConfig, HfExport, HfFolder, LoadReport, SentencePooling, Sentences, save_huggingface,
 };
-pub use keras::{KerasModel, KerasReport, KerasTraining, load_keras};
+pub use keras::{KerasModel, KerasReport, KerasTraining, load_keras, save_keras};
 pub use mapped::MappedTensors;
 pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};

@@ -4,11 +4,15 @@ Roles: `input_I` and `target_I` by the order of the model's inputs and outputs (
 prediction, `grad/PARAMETER` under Brisk's names, of the loss on that batch, and `losses`, before each of 5 steps of the model's own
 optimizer on it. Models without `losses` have layers that work in training alone.
 
+`packed.h5` is `mlp.h5` with weights packed by gzip and its lists of names cut in two, as Keras cuts long ones. `hostile/` has HDF5 files that
+no program should follow to their end.
+
 Archives are packed anew with deflate, but for that of `mlp`; nothing else is changed.
 """
 
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import zipfile
@@ -16,6 +20,7 @@ import zlib
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -50,6 +55,7 @@ def brisk_names(model):
             parts = weight.path.split("/")
             inner = parts[parts.index(layer.name) + 1 :]
             inner = [p for p in inner if not p.endswith("_cell") and not (isinstance(layer, L.TimeDistributed) and p != inner[-1])]
+            inner = [re.sub(r"_\d+$", "", p) for p in inner]
             inner = ["output" if p == "attention_output" else p for p in inner]
             names[id(weight)] = ".".join([name, *inner])
     return names
@@ -63,6 +69,9 @@ def save(name, model, inputs, targets, train=True, h5=False, stored=False, befor
         noise = random(f"{name}/{i}", *weight.shape)
         positive = any(part in weight.path for part in ("variance", "gamma"))
         weight.assign(np.exp(0.3 * noise) if positive else 0.4 * noise)
+    for _, layer in leaves(model):
+        if isinstance(layer, L.Normalization):
+            layer.finalize_state()
     x = inputs[0] if len(inputs) == 1 else inputs
     y = targets[0] if len(targets) == 1 else targets
     if isinstance(getattr(model, "_outputs_struct", None), dict):
@@ -354,3 +363,53 @@ passing = keras.Sequential([
     L.Dense(3, "log_softmax"),
 ])
 save("passing", passing, [random("passing", 2, 6, 5)], [], train=False)
+
+with h5py.File(HERE / "mlp.h5") as source, h5py.File(HERE / "packed.h5", "w") as packed:
+
+    def attributes(a, b):
+        for key, value in a.attrs.items():
+            if isinstance(value, np.ndarray) and len(value) > 1:
+                b.attrs[key + "0"], b.attrs[key + "1"] = value[:1], value[1:]
+            else:
+                b.attrs[key] = value
+
+    def visit(name, a):
+        if isinstance(a, h5py.Group):
+            b = packed.require_group(name)
+        else:
+            chunks = None if a.ndim == 0 else tuple(max(1, d - 1) for d in a.shape)
+            b = packed.create_dataset(name, data=a[()], **({} if chunks is None else {"chunks": chunks, "compression": "gzip", "shuffle": True}))
+        attributes(a, b)
+
+    attributes(source, packed)
+    source.visititems(visit)
+shutil.copy(HERE / "mlp.safetensors", HERE / "packed.safetensors")
+
+HOSTILE = HERE / "hostile"
+HOSTILE.mkdir(exist_ok=True)
+with h5py.File(HOSTILE / "circle.h5", "w") as file:
+    file.create_group("a/b")
+    file["a/b/c"] = file["a"]
+with h5py.File(HOSTILE / "branches.h5", "w") as file:
+    group = file
+    for _ in range(28):
+        inner = group.create_group("l")
+        group["r"] = inner
+        group = inner
+with h5py.File(HOSTILE / "huge.h5", "w") as file, h5py.File(HERE / "mlp.h5") as source:
+    for key, value in source.attrs.items():
+        file.attrs[key] = value
+    source.copy("model_weights", file)
+    weight = file["model_weights"].visititems(lambda n, o: n if n.endswith("kernel") else None)
+    del file["model_weights"][weight]
+    file["model_weights"].create_dataset(weight, shape=(10**5, 10**5), dtype="f4", chunks=(1000, 1000), compression="gzip")
+with h5py.File(HOSTILE / "half.h5", "w") as file, h5py.File(HERE / "mlp.h5") as source:
+    for key, value in source.attrs.items():
+        file.attrs[key] = value
+    source.copy("model_weights", file)
+    weights, names = file["model_weights"], []
+    weights.visititems(lambda n, o: names.append(n) if isinstance(o, h5py.Dataset) else None)
+    for name in names:
+        values = weights[name][()].astype(np.float16)
+        del weights[name]
+        weights[name] = values

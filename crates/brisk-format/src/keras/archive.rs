@@ -23,8 +23,9 @@ pub(super) struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     pub fn open(path: &'a Path, file: File, length: u64) -> Result<Archive<'a>> {
-        let zip = ZipArchive::new(file)
-            .map_err(|e| Error::content(path, format!("it is no sound zip archive: {e}; save the model again")))?;
+        let zip = ZipArchive::new(file).map_err(|e| {
+            Error::content(path, format!("it is no sound zip archive: {e}; save the model again"))
+        })?;
         Ok(Archive { path, zip, length })
     }
 
@@ -35,12 +36,17 @@ impl<'a> Archive<'a> {
         let most = LONGEST_TEXT.min(length.saturating_mul(PACKED));
         let mut bytes = Vec::new();
         let read = part.take(most + 1).read_to_end(&mut bytes);
-        read.map_err(|e| Error::content(path, format!("{name} cannot be unpacked: {e}; save the model again")))?;
+        read.map_err(|e| {
+            Error::content(path, format!("{name} cannot be unpacked: {e}; save the model again"))
+        })?;
         if bytes.len() as u64 > most {
-            let message = format!("{name} is longer than {most} bytes once unpacked; a model's is not: get it from its source again");
+            let message = format!(
+                "{name} is longer than {most} bytes once unpacked; a model's is not: get it from its source again"
+            );
             return Err(Error::content(path, message));
         }
-        String::from_utf8(bytes).map_err(|e| Error::content(path, format!("{name} is no text: {e}; save the model again")))
+        String::from_utf8(bytes)
+            .map_err(|e| Error::content(path, format!("{name} is no text: {e}; save the model again")))
     }
 
     /// A part to read from anywhere; one that is packed is unpacked to a temporary file.

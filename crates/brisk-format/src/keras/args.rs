@@ -23,6 +23,8 @@ const HARMLESS: &[&str] = &[
     "autocast",
     "flash_attention",
     "synchronized",
+    "renorm_clipping",
+    "renorm_momentum",
 ];
 
 /// Arguments that training follows and Brisk does not have.
@@ -111,7 +113,10 @@ impl<'a> Args<'a> {
             _ => return Err(format!("expected the name of an activation, found {}", brief(value))),
         };
         if name == "hard_sigmoid" && self.second {
-            return Err("its activation hard_sigmoid of Keras 2 is not that of Keras 3; save the model with Keras 3".into());
+            return Err(
+                "its activation hard_sigmoid of Keras 2 is not that of Keras 3; save the model with Keras 3"
+                    .into(),
+            );
         }
         let json = json!(name);
         match serde_json::from_value::<Activation>(json.clone()) {
@@ -128,7 +133,9 @@ impl<'a> Args<'a> {
             let nothing = matches!(value, Json::Null | Json::Bool(false))
                 || value.as_f64() == Some(0.0)
                 || value.as_array().is_some_and(Vec::is_empty);
-            if nothing || taken.contains(key) || HARMLESS.contains(&key.as_str()) {
+            // How weights started does not matter once they are there.
+            let started = key.ends_with("_initializer");
+            if nothing || started || taken.contains(key) || HARMLESS.contains(&key.as_str()) {
                 continue;
             }
             let of_training = key.ends_with("_regularizer") || key.ends_with("_constraint");

@@ -13,7 +13,11 @@ pub(super) struct Named<'a> {
 }
 
 /// The part of a setting that is for an output: settings may be one for all, a list, or by name.
-pub(super) fn of_output<'a>(setting: Option<&'a Json>, outputs: &[Named<'_>], number: usize) -> Option<&'a Json> {
+pub(super) fn of_output<'a>(
+    setting: Option<&'a Json>,
+    outputs: &[Named<'_>],
+    number: usize,
+) -> Option<&'a Json> {
     match setting? {
         Json::Null => None,
         Json::Object(map) if !map.contains_key("class_name") => {
@@ -53,10 +57,12 @@ pub(super) struct Given {
 pub(super) fn loss(json: &Json, ignored: &mut Vec<String>) -> Result<Given, String> {
     let unknown = || format!("loss {}: Brisk has none of this name", brief(json));
     let (name, config) = object(json).ok_or_else(unknown)?;
-    let number = |key: &str, usual: f64| config.and_then(|c| c.get(key)).and_then(Json::as_f64).unwrap_or(usual);
+    let number =
+        |key: &str, usual: f64| config.and_then(|c| c.get(key)).and_then(Json::as_f64).unwrap_or(usual);
     let text = |key: &str| config.and_then(|c| c.get(key)).and_then(Json::as_str);
     let flag = |key: &str| config.and_then(|c| c.get(key)) == Some(&Json::Bool(true));
-    if let Some(other) = text("reduction").filter(|r| !matches!(*r, "auto" | "sum_over_batch_size" | "mean")) {
+    if let Some(other) = text("reduction").filter(|r| !matches!(*r, "auto" | "sum_over_batch_size" | "mean"))
+    {
         ignored.push(format!("loss {name}: reduction {other}; it is the mean over the batch"));
     }
     let smoothing = number("label_smoothing", 0.0);
@@ -72,9 +78,11 @@ pub(super) fn loss(json: &Json, ignored: &mut Vec<String>) -> Result<Given, Stri
         "categorical_crossentropy" => {
             Loss::CategoricalCrossentropy { label_smoothing: smoothing, class_weights: None }
         }
-        "binary_crossentropy" => {
-            Loss::BinaryCrossentropy { label_smoothing: smoothing, class_weights: None, positive_weights: None }
-        }
+        "binary_crossentropy" => Loss::BinaryCrossentropy {
+            label_smoothing: smoothing,
+            class_weights: None,
+            positive_weights: None,
+        },
         "binary_focal_crossentropy" => Loss::BinaryFocalCrossentropy {
             gamma: number("gamma", 2.0),
             alpha: flag("apply_class_balancing").then(|| number("alpha", 0.25)),
@@ -104,7 +112,11 @@ pub(super) fn settle(given: Option<Given>, last: Option<Activation>) -> Result<(
     match (logits, last == Some(own)) {
         (false, true) => Ok((loss, true)),
         (true, false) => Ok((loss, false)),
-        _ => Err(format!("loss {}: expected an output with the activation {}", loss.name(), snake(&format!("{own:?}")))),
+        _ => Err(format!(
+            "loss {}: expected an output with the activation {}",
+            loss.name(),
+            snake(&format!("{own:?}"))
+        )),
     }
 }
 
@@ -113,9 +125,17 @@ pub(super) fn metrics(json: Option<&Json>, loss: &Loss, ignored: &mut Vec<String
     let mut found = Vec::new();
     let mut add = |json: &Json| {
         let known = object(json).and_then(|(name, config)| {
-            let k = config.and_then(|c| c.get("k")).and_then(Json::as_u64).and_then(|k| k.try_into().ok()).unwrap_or(5);
+            let k = config
+                .and_then(|c| c.get("k"))
+                .and_then(Json::as_u64)
+                .and_then(|k| k.try_into().ok())
+                .unwrap_or(5);
             match name.as_str() {
-                "accuracy" | "acc" | "sparse_categorical_accuracy" | "categorical_accuracy" | "binary_accuracy"
+                "accuracy"
+                | "acc"
+                | "sparse_categorical_accuracy"
+                | "categorical_accuracy"
+                | "binary_accuracy"
                     if loss.is_classification() =>
                 {
                     Some(Metric::Accuracy)
@@ -135,21 +155,21 @@ pub(super) fn metrics(json: Option<&Json>, loss: &Loss, ignored: &mut Vec<String
             None => ignored.push(format!("metric {}", brief(json))),
         }
     };
-    match json {
-        Some(Json::Array(list)) => list.iter().for_each(&mut add),
-        Some(one) => add(one),
-        None => {}
-    }
+    // Those of one output may stand in a list of their own.
+    let entries = |json: &'_ Json| json.as_array().cloned().unwrap_or_else(|| vec![json.clone()]);
+    json.map(entries).unwrap_or_default().iter().flat_map(entries).for_each(|entry| add(&entry));
     found
 }
 
 /// An optimizer as Brisk has it.
 pub(super) fn optimizer(json: &Json, ignored: &mut Vec<String>) -> Result<Optimizer, String> {
-    let (name, config) = object(json).ok_or_else(|| format!("optimizer {}: expected a class", brief(json)))?;
+    let (name, config) =
+        object(json).ok_or_else(|| format!("optimizer {}: expected a class", brief(json)))?;
     let empty = Map::new();
     let config = config.unwrap_or(&empty);
     if name == "loss_scale_optimizer" {
-        let inner = config.get("inner_optimizer").ok_or("optimizer: expected the inner_optimizer, found none")?;
+        let inner =
+            config.get("inner_optimizer").ok_or("optimizer: expected the inner_optimizer, found none")?;
         if inner.get("class_name").and_then(Json::as_str) == Some("LossScaleOptimizer") {
             return Err("optimizer: a LossScaleOptimizer around another".into());
         }
@@ -169,8 +189,13 @@ pub(super) fn optimizer(json: &Json, ignored: &mut Vec<String>) -> Result<Optimi
     let learning_rate = match config.get("learning_rate") {
         Some(schedule @ Json::Object(_)) => {
             let start = schedule.pointer("/config/initial_learning_rate").and_then(Json::as_f64);
-            ignored.push(format!("optimizer {name}: learning rate {}; it stays as at the start", brief(schedule)));
-            start.ok_or_else(|| format!("optimizer {name}: its learning rate {} has no start", brief(schedule)))?
+            ignored.push(format!(
+                "optimizer {name}: learning rate {}; it stays as at the start",
+                brief(schedule)
+            ));
+            start.ok_or_else(|| {
+                format!("optimizer {name}: its learning rate {} has no start", brief(schedule))
+            })?
         }
         other => other.and_then(Json::as_f64).unwrap_or(if name == "sgd" { 0.01 } else { 0.001 }),
     };

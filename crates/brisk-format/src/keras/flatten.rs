@@ -101,16 +101,22 @@ impl Flat {
             self.note_type(layer);
             match convert(&layer.class, &layer.module, &layer.config, self.second) {
                 Ok(converted) => {
-                    let ignored = converted.ignored.iter().map(|what| format!("layer {:?}: {what}", layer.name));
+                    let ignored =
+                        converted.ignored.iter().map(|what| format!("layer {:?}: {what}", layer.name));
                     self.ignored.extend(ignored);
                     let (class, weights) = (layer.class.clone(), converted.weights.clone());
                     if frozen && !weights.is_empty() {
-                        self.ignored.push(format!("layer {:?}: trainable false; freeze it where you train", layer.name));
+                        self.ignored.push(format!(
+                            "layer {:?}: trainable false; freeze it where you train",
+                            layer.name
+                        ));
                     }
                     self.leaves.push(Leaf { path: path.clone(), top: top.into(), class, weights, frozen });
                     self.converted.insert(path, converted);
                 }
-                Err(problem) => self.problems.push(format!("layer {:?} ({}): {problem}", layer.name, layer.class)),
+                Err(problem) => {
+                    self.problems.push(format!("layer {:?} ({}): {problem}", layer.name, layer.class))
+                }
             }
         }
     }
@@ -136,7 +142,11 @@ impl Flat {
             }
             let word = if layer.class == "Model" { "functional".into() } else { snake(&layer.class) };
             let count = counts.entry(word.clone()).or_default();
-            let own = if *count == 0 { format!("{path}layers/{word}") } else { format!("{path}layers/{word}_{count}") };
+            let own = if *count == 0 {
+                format!("{path}layers/{word}")
+            } else {
+                format!("{path}layers/{word}_{count}")
+            };
             *count += 1;
             own
         };
@@ -146,19 +156,25 @@ impl Flat {
     /// Calls a model: each of its layers once what goes into it is there.
     fn call(&mut self, graph: &Graph, path: &str, prefix: &str, inputs: &[Out]) -> Result<Vec<Out>, String> {
         if inputs.len() != graph.inputs.len() {
-            return Err(format!("a model that takes {} inputs is given {}", graph.inputs.len(), inputs.len()));
+            return Err(format!(
+                "a model that takes {} inputs is given {}",
+                graph.inputs.len(),
+                inputs.len()
+            ));
         }
         let paths = Flat::paths(graph, path);
         let mut results: HashMap<(usize, usize), Vec<Out>> = HashMap::new();
         for (&layer, out) in graph.inputs.iter().zip(inputs) {
             results.insert((layer, 0), vec![out.clone()]);
         }
-        let calls = || graph.layers.iter().enumerate().flat_map(|(i, l)| (0..l.calls.len()).map(move |c| (i, c)));
+        let calls =
+            || graph.layers.iter().enumerate().flat_map(|(i, l)| (0..l.calls.len()).map(move |c| (i, c)));
         let mut readers: HashMap<(usize, usize), Vec<(usize, usize)>> = HashMap::new();
         let mut open: HashMap<(usize, usize), usize> = HashMap::new();
         let mut ready: BTreeSet<(usize, usize)> = BTreeSet::new();
         for place in calls().filter(|p| !results.contains_key(p)) {
-            let needed: HashSet<_> = needs(&graph.layers[place.0].calls[place.1]).map(|t| (t.layer, t.call)).collect();
+            let needed: HashSet<_> =
+                needs(&graph.layers[place.0].calls[place.1]).map(|t| (t.layer, t.call)).collect();
             let waiting = needed.iter().filter(|n| !results.contains_key(n)).count();
             needed.into_iter().for_each(|n| readers.entry(n).or_default().push(place));
             match waiting {
@@ -168,10 +184,15 @@ impl Flat {
         }
         while let Some(place) = ready.pop_first() {
             let (layer, own) = (&graph.layers[place.0], &paths[place.0]);
-            let name = if prefix.is_empty() { layer.name.clone() } else { format!("{prefix}_{}", layer.name) };
-            let outs = self
-                .one(layer, &layer.calls[place.1], own, &name, &results)
-                .map_err(|e| if e.starts_with("layer ") { e } else { format!("layer {:?} ({}): {e}", layer.name, layer.class) })?;
+            let name =
+                if prefix.is_empty() { layer.name.clone() } else { format!("{prefix}_{}", layer.name) };
+            let outs = self.one(layer, &layer.calls[place.1], own, &name, &results).map_err(|e| {
+                if e.starts_with("layer ") {
+                    e
+                } else {
+                    format!("layer {:?} ({}): {e}", layer.name, layer.class)
+                }
+            })?;
             results.insert(place, outs);
             for reader in readers.remove(&place).unwrap_or_default() {
                 if let Some(waiting) = open.get_mut(&reader) {
@@ -202,7 +223,8 @@ impl Flat {
         name: &str,
         results: &HashMap<(usize, usize), Vec<Out>>,
     ) -> Result<Vec<Out>, String> {
-        let outs = |tensors: &[Tensor]| tensors.iter().map(|t| result(results, *t)).collect::<Result<Vec<_>, _>>();
+        let outs =
+            |tensors: &[Tensor]| tensors.iter().map(|t| result(results, *t)).collect::<Result<Vec<_>, _>>();
         let mut inputs = Vec::new();
         let mut numbers = Vec::new();
         for input in &call.inputs {
@@ -217,7 +239,11 @@ impl Flat {
                 "initial_state" => states = outs(tensors)?,
                 // A mask that Keras computed from an Embedding or Masking before is found by Brisk as well.
                 "inputs" | "query" | "value" | "key" => inputs.extend(outs(tensors)?),
-                other => return Err(format!("its argument {other} is a result of a layer, which is not supported")),
+                other => {
+                    return Err(format!(
+                        "its argument {other} is a result of a layer, which is not supported"
+                    ));
+                }
             }
         }
         if let Some(inner) = &layer.inner {
@@ -230,11 +256,17 @@ impl Flat {
         if !numbers.is_empty() {
             return Err("one of its inputs is a number; expected results of layers".into());
         }
-        let Some(mut converted) = self.converted.get(path).cloned() else { return Err("it was not read".into()) };
+        let Some(mut converted) = self.converted.get(path).cloned() else {
+            return Err("it was not read".into());
+        };
         for (key, value) in &call.options {
             match (key.as_str(), value, converted.layers.first_mut()) {
                 ("training", Json::Bool(false), _) | (_, Json::Bool(false), _) => {}
-                ("use_causal_mask", Json::Bool(true), Some((_, LayerConfig::MultiHeadAttention(attention)))) => {
+                (
+                    "use_causal_mask",
+                    Json::Bool(true),
+                    Some((_, LayerConfig::MultiHeadAttention(attention))),
+                ) => {
                     attention.use_causal_mask = true;
                 }
                 _ => return Err(format!("its argument {key}: {} is not supported", brief(value))),
@@ -276,7 +308,13 @@ impl Flat {
         }
     }
 
-    fn emit(&mut self, path: &str, name: &str, converted: &Converted, inputs: &[Out]) -> Result<Vec<Out>, String> {
+    fn emit(
+        &mut self,
+        path: &str,
+        name: &str,
+        converted: &Converted,
+        inputs: &[Out],
+    ) -> Result<Vec<Out>, String> {
         let first = self.uses.get(path).and_then(|u| u.first()).cloned();
         let (mut before, mut main) = (source(inputs)?, None);
         for (suffix, layer) in &converted.layers {
@@ -316,7 +354,9 @@ impl Flat {
     /// Adds a layer under a name that is free, and gives that.
     fn push(&mut self, wish: &str, spec: LayerSpec) -> Result<String, String> {
         if self.layers.len() >= MOST_LAYERS {
-            return Err(format!("the model has more than {MOST_LAYERS} layers, each use of one counted; expected fewer"));
+            return Err(format!(
+                "the model has more than {MOST_LAYERS} layers, each use of one counted; expected fewer"
+            ));
         }
         let name = self.free(wish);
         self.layers.push(spec.name(&name));
@@ -334,8 +374,12 @@ fn needs(call: &Call) -> impl Iterator<Item = Tensor> {
 }
 
 fn result(results: &HashMap<(usize, usize), Vec<Out>>, t: Tensor) -> Result<Out, String> {
-    let of_call = results.get(&(t.layer, t.call)).ok_or("one of its inputs is never computed; save the model again")?;
-    of_call.get(t.number).cloned().ok_or_else(|| format!("one of its inputs is result {} of a layer with {}", t.number, of_call.len()))
+    let of_call =
+        results.get(&(t.layer, t.call)).ok_or("one of its inputs is never computed; save the model again")?;
+    of_call
+        .get(t.number)
+        .cloned()
+        .ok_or_else(|| format!("one of its inputs is result {} of a layer with {}", t.number, of_call.len()))
 }
 
 /// What layers call the results of others.
@@ -343,20 +387,29 @@ fn source(outs: &[Out]) -> Result<Vec<String>, String> {
     let name = |out: &Out| match out.state {
         None => Ok(out.name.clone()),
         Some((1, 1)) => Ok(format!("{}.state", out.name)),
-        Some(_) => Err(format!("it uses one part of the state of {:?}; expected both parts, as the initial_state of an LSTM", out.name)),
+        Some(_) => Err(format!(
+            "it uses one part of the state of {:?}; expected both parts, as the initial_state of an LSTM",
+            out.name
+        )),
     };
     outs.iter().map(name).collect()
 }
 
 /// Whether an entry is a function of `keras.ops` rather than a layer.
 fn is_operation(layer: &Layer) -> bool {
-    layer.module.contains(".ops.") || layer.module.ends_with(".ops")
+    // Old files do not say where a class is; no layer takes a number beside a tensor.
+    let takes_number = |call: &Call| call.inputs.iter().any(|i| matches!(i, Input::Number(_)));
+    layer.module.contains(".ops.") || layer.module.ends_with(".ops") || layer.calls.iter().any(takes_number)
 }
 
 /// An operation of arithmetic as a layer: of two tensors, or of a tensor and a number.
 fn operation(layer: &Layer, inputs: &[Out], numbers: &[(usize, f64)]) -> Result<LayerSpec, String> {
     let class = layer.class.as_str();
-    let unknown = || format!("Brisk has no operation {class}; use a layer in its place, such as Add, Multiply, Rescaling or Activation");
+    let unknown = || {
+        format!(
+            "Brisk has no operation {class}; use a layer in its place, such as Add, Multiply, Rescaling or Activation"
+        )
+    };
     match (inputs, numbers) {
         ([_, _], []) => {
             let kind = match class {

@@ -68,7 +68,8 @@ pub(super) fn parse(model: &Json) -> Result<Graph, String> {
 
 /// Whether a class is a model of layers.
 fn is_model(class: &str, config: &Json) -> bool {
-    matches!(class, "Sequential" | "Functional" | "Model") && (config.is_array() || config.get("layers").is_some())
+    matches!(class, "Sequential" | "Functional" | "Model")
+        && (config.is_array() || config.get("layers").is_some())
 }
 
 fn text<'a>(json: &'a Json, key: &str) -> Option<&'a str> {
@@ -77,8 +78,11 @@ fn text<'a>(json: &'a Json, key: &str) -> Option<&'a str> {
 
 /// A layer without its calls.
 fn layer(json: &Json, number: usize) -> Result<Layer, String> {
-    let class = text(json, "class_name").ok_or_else(|| format!("layer {number}: expected its class_name, found none"))?;
-    let config = json.get("config").ok_or_else(|| format!("layer {number} ({class}): expected its config, found none"))?;
+    let class = text(json, "class_name")
+        .ok_or_else(|| format!("layer {number}: expected its class_name, found none"))?;
+    let config = json
+        .get("config")
+        .ok_or_else(|| format!("layer {number} ({class}): expected its config, found none"))?;
     let name = text(json, "name").or(text(config, "name")).map_or(format!("layer_{number}"), str::to_string);
     let inner = match is_model(class, config) {
         true => Some(parse(json).map_err(|e| format!("layer {name:?}: {e}"))?),
@@ -89,7 +93,11 @@ fn layer(json: &Json, number: usize) -> Result<Layer, String> {
         module: text(json, "module").unwrap_or_default().into(),
         name,
         // The layers of a model were read already.
-        config: if inner.is_some() { model_config(config) } else { config.as_object().cloned().unwrap_or_default() },
+        config: if inner.is_some() {
+            model_config(config)
+        } else {
+            config.as_object().cloned().unwrap_or_default()
+        },
         calls: Vec::new(),
         inner,
     })
@@ -111,7 +119,8 @@ fn sequential(config: &Json) -> Result<Graph, String> {
     if list.first().is_none_or(|l| text(l, "class_name") != Some("InputLayer")) {
         let own = list.first().and_then(|l| l.get("config")).and_then(|c| c.get("batch_input_shape"));
         let shape = own.or(config.get("build_input_shape")).filter(|s| s.is_array());
-        let shape = shape.ok_or("the shape of what comes in is not said; build the model with an Input before saving")?;
+        let shape = shape
+            .ok_or("the shape of what comes in is not said; build the model with an Input before saving")?;
         let config = [("batch_shape".to_string(), shape.clone())].into_iter().collect();
         layers.push(Layer {
             class: "InputLayer".into(),
@@ -136,7 +145,8 @@ fn sequential(config: &Json) -> Result<Graph, String> {
 
 fn functional(config: &Json) -> Result<Graph, String> {
     let list = list(config)?;
-    let mut layers: Vec<Layer> = list.iter().enumerate().map(|(i, l)| layer(l, i)).collect::<Result<_, _>>()?;
+    let mut layers: Vec<Layer> =
+        list.iter().enumerate().map(|(i, l)| layer(l, i)).collect::<Result<_, _>>()?;
     let mut names = std::collections::HashMap::new();
     for (i, layer) in layers.iter().enumerate() {
         if names.insert(layer.name.clone(), i).is_some() {

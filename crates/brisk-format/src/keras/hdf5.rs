@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use brisk_graph::{Data, Tensor};
-use hdf5_pure::{Dataset, FileAccessProperties, Group, MetadataCacheConfig};
+use half::{bf16, f16};
+use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, FileAccessProperties, Group, MetadataCacheConfig};
 
 use super::region::Region;
 
@@ -42,10 +43,14 @@ impl Hdf5 {
         };
         let mut waiting = vec![(String::new(), 0, file.root())];
         while let Some((path, depth, group)) = waiting.pop() {
-            let unsound = |e: hdf5_pure::Error| format!("group {path:?} cannot be read: {e}; save the model again");
-            let inside = |name: &str| if path.is_empty() { name.to_string() } else { format!("{path}/{name}") };
+            let unsound =
+                |e: hdf5_pure::Error| format!("group {path:?} cannot be read: {e}; save the model again");
+            let inside =
+                |name: &str| if path.is_empty() { name.to_string() } else { format!("{path}/{name}") };
             if depth > DEEPEST {
-                return Err(format!("its groups stand more than {DEEPEST} deep in one another; save the model again"));
+                return Err(format!(
+                    "its groups stand more than {DEEPEST} deep in one another; save the model again"
+                ));
             }
             for (name, tensor) in group.iter_datasets().map_err(unsound)? {
                 found.tensors.insert(inside(&name), tensor);
@@ -89,7 +94,17 @@ impl Hdf5 {
         let shape = tensor.shape().map_err(unsound)?;
         self.check(tensor, &shape).map_err(fail)?;
         let dims: Option<Vec<usize>> = shape.iter().map(|&d| usize::try_from(d).ok()).collect();
-        let values = tensor.read_f32().map_err(unsound)?;
+        let values = match tensor.datatype().map_err(unsound)? {
+            Datatype::FloatingPoint { size: 2, byte_order: DatatypeByteOrder::LittleEndian, layout } => {
+                let halves = tensor.read_raw().map_err(unsound)?;
+                let (halves, _) = halves.as_chunks();
+                match layout.exponent_size {
+                    8 => halves.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
+                    _ => halves.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
+                }
+            }
+            _ => tensor.read_f32().map_err(unsound)?,
+        };
         let dims = dims.ok_or_else(|| fail(format!("its shape {shape:?} is too large")))?;
         Tensor::new(dims, Data::F32(values)).map_err(|e| fail(e.to_string()))
     }
@@ -138,13 +153,15 @@ impl Hdf5 {
     /// The strings of an attribute of a group.
     pub fn texts(&self, group: &str, attribute: &str) -> Result<Option<Vec<String>>, String> {
         let Some(found) = self.groups.get(group) else { return Ok(None) };
-        let mut attributes = found
-            .attrs()
-            .map_err(|e| format!("the attributes of group {group:?} cannot be read: {e}; save the model again"))?;
+        let mut attributes = found.attrs().map_err(|e| {
+            format!("the attributes of group {group:?} cannot be read: {e}; save the model again")
+        })?;
         match attributes.remove(attribute) {
             None => Ok(None),
             Some(value) => match value.as_strings() {
                 Some(texts) => Ok(Some(texts.to_vec())),
+                // A list of nothing is written as one of numbers.
+                None if value.to_f64s().is_some_and(|numbers| numbers.is_empty()) => Ok(Some(Vec::new())),
                 None => Err(format!(
                     "attribute {attribute:?} of group {group:?}: expected text, found {}; save the model again",
                     value.type_name()

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use brisk_graph::{DType, Shape, Tensor};
 use brisk_nn::{
-    Activation, ActivationLayer, INPUT, LayerConfig, LayerSpec, Metric, Model, ModelInput, Optimizer, ParamSpec, Task,
-    TaskOutput, Y,
+    Activation, ActivationLayer, INPUT, LayerConfig, LayerSpec, Metric, Model, ModelInput, Optimizer,
+    ParamSpec, Task, TaskOutput, Y,
 };
 use brisk_runtime::State;
 use serde_json::Value as Json;
@@ -46,9 +46,11 @@ pub struct KerasTraining {
     pub slots: State,
 }
 
-const CONFIG: &str = "config.json";
-const METADATA: &str = "metadata.json";
-const WEIGHTS: &str = "model.weights.h5";
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const METADATA: &str = "metadata.json";
+pub(super) const WEIGHTS: &str = "model.weights.h5";
+/// Where the names of classes are kept in the metadata, which Keras passes over.
+pub(super) const LABELS: &str = "brisk_labels";
 
 /// Reads a `.keras` file, or a whole-model `.h5` file, of Keras 3 or 2: Sequential and Functional models, models inside of models,
 /// layers that are used several times.
@@ -96,7 +98,11 @@ pub fn load_keras(path: &Path) -> Result<KerasModel> {
     let version = metadata.get("keras_version").and_then(Json::as_str).unwrap_or_default().to_string();
     let (region, length) = archive.region(WEIGHTS)?;
     let weights = Hdf5::open(region, length).map_err(|e| fail(format!("{WEIGHTS}: {e}")))?;
-    import(&config, config.get("compile_config"), &version, &weights).map_err(|e| e.at(path))
+    let mut model =
+        import(&config, config.get("compile_config"), &version, &weights).map_err(|e| e.at(path))?;
+    let labels = metadata.get(LABELS).and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+    model.saved.labels = labels.iter().filter_map(Json::as_str).map(String::from).collect();
+    Ok(model)
 }
 
 fn json(path: &Path, name: &str, text: &str) -> Result<Json> {
@@ -130,13 +136,20 @@ impl Fault {
     }
 }
 
-fn import(config: &Json, training: Option<&Json>, version: &str, weights: &Hdf5) -> Result<KerasModel, Fault> {
+fn import(
+    config: &Json,
+    training: Option<&Json>,
+    version: &str,
+    weights: &Hdf5,
+) -> Result<KerasModel, Fault> {
     let graph = parse(config)?;
     let mut inputs = inputs(&graph)?;
     let names: Vec<String> = inputs.iter().map(|i| i.name.clone()).collect();
     let (mut flat, ends) = Flat::new(&graph, &names, version.starts_with("2."))?;
     if !flat.problems.is_empty() {
-        return Err(format!("{} layers cannot be read: {}", flat.problems.len(), flat.problems.join("; ")).into());
+        return Err(
+            format!("{} layers cannot be read: {}", flat.problems.len(), flat.problems.join("; ")).into()
+        );
     }
     let mut report = KerasReport { ignored: std::mem::take(&mut flat.ignored), ..KerasReport::default() };
     tokens(&mut inputs, &flat.layers);
@@ -150,13 +163,15 @@ fn import(config: &Json, training: Option<&Json>, version: &str, weights: &Hdf5)
     let places = weights::paths(weights, &flat.leaves)?;
     let state = read(weights, &flat, &places, &specs)?;
     let used: HashSet<&str> = places.iter().flatten().map(String::as_str).collect();
-    let mut unused: Vec<String> = weights.tensors().filter(|t| !used.contains(t)).map(str::to_string).collect();
+    let mut unused: Vec<String> =
+        weights.tensors().filter(|t| !used.contains(t)).map(str::to_string).collect();
     unused.retain(|t| !t.starts_with("optimizer") && !t.contains("seed_generator"));
     unused.sort_unstable();
     report.unused = unused;
     report.layers =
         task.model.layers().iter().map(|l| (l.name.clone(), l.layer.kind(), l.output.clone())).collect();
-    let training = training.and_then(|t| t.get("optimizer").or(t.get("optimizer_config"))).filter(|o| !o.is_null());
+    let training =
+        training.and_then(|t| t.get("optimizer").or(t.get("optimizer_config"))).filter(|o| !o.is_null());
     let training = training.and_then(|json| match compile::optimizer(json, &mut report.ignored) {
         Ok(optimizer) => Some(slots(optimizer, weights, &flat, &specs, &mut report.ignored)),
         Err(message) => {
@@ -172,14 +187,18 @@ fn inputs(graph: &Graph) -> Result<Vec<ModelInput>, String> {
     let mut taken = HashSet::new();
     let mut all = Vec::new();
     for &number in &graph.inputs {
-        let Some(layer) = graph.layers.get(number) else { return Err("an input is not among the layers".into()) };
+        let Some(layer) = graph.layers.get(number) else {
+            return Err("an input is not among the layers".into());
+        };
         let sound = |c: char| if c.is_control() || c.is_whitespace() || c == '.' { '_' } else { c };
         let mut name: String = layer.name.chars().map(sound).collect();
         if graph.inputs.len() == 1 {
             name = INPUT.into();
         }
         if name.is_empty() || !taken.insert(name.clone()) {
-            return Err(format!("two inputs are called {name:?}, or one has no name; expected names that differ"));
+            return Err(format!(
+                "two inputs are called {name:?}, or one has no name; expected names that differ"
+            ));
         }
         all.push(input(layer, name).map_err(|e| format!("input {:?}: {e}", layer.name))?);
     }
@@ -195,7 +214,8 @@ fn input(layer: &Layer, name: String) -> Result<ModelInput, String> {
             return Err(format!("{key} inputs are not supported; use a dense one, padded"));
         }
     }
-    let shape = layer.config.get("batch_shape").or(layer.config.get("batch_input_shape")).and_then(Json::as_array);
+    let shape =
+        layer.config.get("batch_shape").or(layer.config.get("batch_input_shape")).and_then(Json::as_array);
     let Some([_, sizes @ ..]) = shape.map(Vec::as_slice) else {
         return Err("expected its batch_shape, found none".into());
     };
@@ -211,7 +231,9 @@ fn input(layer: &Layer, name: String) -> Result<ModelInput, String> {
         "float32" | "float16" | "bfloat16" | "float64" => DType::F32,
         "int8" | "int16" | "int32" | "int64" | "uint16" | "uint32" => DType::I32,
         "uint8" | "bool" => DType::U8,
-        other => return Err(format!("expected numbers, found {other}; turn text into numbers before the model")),
+        other => {
+            return Err(format!("expected numbers, found {other}; turn text into numbers before the model"));
+        }
     };
     Ok(ModelInput::new(name, sizes).dtype(dtype))
 }
@@ -250,7 +272,9 @@ fn outputs(
         let given = given.map(|json| compile::loss(json, ignored)).transpose();
         let settled = given.and_then(|given| compile::settle(given, last));
         let (loss, inside) = settled.unwrap_or_else(|message| {
-            ignored.push(format!("output {end:?}: {message}; without another loss it is trained with mean_squared_error"));
+            ignored.push(format!(
+                "output {end:?}: {message}; without another loss it is trained with mean_squared_error"
+            ));
             (brisk_nn::Loss::MeanSquaredError, false)
         });
         if let (true, Some(place)) = (inside, place) {
@@ -264,8 +288,10 @@ fn outputs(
             Some(_) => compile::metrics(metrics, &loss, ignored),
             None => Metric::of(&loss),
         };
-        let name = if ends.len() == 1 { Y.into() } else { names[i].key.unwrap_or(names[i].layer).to_string() };
-        let weight = compile::of_output(setting("loss_weights"), &names, i).and_then(Json::as_f64).unwrap_or(1.0);
+        let name =
+            if ends.len() == 1 { Y.into() } else { names[i].key.unwrap_or(names[i].layer).to_string() };
+        let weight =
+            compile::of_output(setting("loss_weights"), &names, i).and_then(Json::as_f64).unwrap_or(1.0);
         outputs.push(TaskOutput { name, loss, metrics, weight });
     }
     outputs
@@ -302,10 +328,13 @@ fn take_off(flat: &mut Flat, place: usize) {
 
 /// An error unless the axis of each normalization is the last one.
 fn check_axes(model: &Model, axes: &[(String, i64)]) -> Result<(), String> {
-    let ranks: HashMap<&str, usize> = model.layers().iter().map(|l| (l.name.as_str(), l.output.len())).collect();
+    let ranks: HashMap<&str, usize> =
+        model.layers().iter().map(|l| (l.name.as_str(), l.output.len())).collect();
     let wrong: Vec<String> = axes
         .iter()
-        .filter(|(name, axis)| ranks.get(name.as_str()).is_none_or(|&rank| usize::try_from(*axis) != Ok(rank)))
+        .filter(|(name, axis)| {
+            ranks.get(name.as_str()).is_none_or(|&rank| usize::try_from(*axis) != Ok(rank))
+        })
         .map(|(name, axis)| format!("{name} (axis {axis})"))
         .collect();
     match wrong.is_empty() {
@@ -344,7 +373,8 @@ fn read(file: &Hdf5, flat: &Flat, places: &[Vec<String>], specs: &[ParamSpec]) -
     if !problems.is_empty() {
         return Err(Fault::Tensors(problems));
     }
-    let state: State = specs.iter().filter_map(|s| Some((s.name.as_str(), tensors.remove(&s.name)?))).collect();
+    let state: State =
+        specs.iter().filter_map(|s| Some((s.name.as_str(), tensors.remove(&s.name)?))).collect();
     let missing = specs.iter().filter(|s| state.get(&s.name).is_none()).map(|s| TensorProblem {
         name: s.name.clone(),
         expected: Some(format!("f32 {}", s.shape)),
@@ -415,7 +445,9 @@ fn fill(training: &mut KerasTraining, file: &Hdf5, flat: &Flat, specs: &[ParamSp
     let mut params = Vec::new();
     for leaf in flat.leaves.iter().filter(|l| !l.frozen) {
         let owner = flat.uses.get(&leaf.path).and_then(|u| u.first()).map_or("", String::as_str);
-        params.extend(leaf.weights.iter().filter(|w| w.trained).map(|w| (format!("{owner}.{}", w.name), w.split)));
+        params.extend(
+            leaf.weights.iter().filter(|w| w.trained).map(|w| (format!("{owner}.{}", w.name), w.split)),
+        );
     }
     let (by_parameter, kinds) = compile::slots(&training.optimizer);
     if slots.is_empty() && steps == 0.0 {

@@ -33,10 +33,16 @@ const PASSING: &[&str] = &[
 ];
 
 /// Layers that run code.
-const CODE: &[&str] = &["Lambda", "TFOpLambda", "SlicingOpLambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"];
+const CODE: &[&str] =
+    &["Lambda", "TFOpLambda", "SlicingOpLambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"];
 
 /// Converts a layer.
-pub(super) fn convert(class: &str, module: &str, config: &Map<String, Json>, second: bool) -> Result<Converted, String> {
+pub(super) fn convert(
+    class: &str,
+    module: &str,
+    config: &Map<String, Json>,
+    second: bool,
+) -> Result<Converted, String> {
     if CODE.contains(&class) {
         return Err(format!(
             "a {class} holds code of Python, which is never run; use layers of Keras in its place, such as Rescaling, Activation or Add"
@@ -62,7 +68,11 @@ pub(super) fn convert(class: &str, module: &str, config: &Map<String, Json>, sec
         }
         passing if PASSING.contains(&passing) => {
             return Ok(Converted {
-                ignored: if class == "Identity" { vec![] } else { vec![format!("{class}, which works in training alone")] },
+                ignored: if class == "Identity" {
+                    vec![]
+                } else {
+                    vec![format!("{class}, which works in training alone")]
+                },
                 ..plain("Activation", json!({"activation": "linear"}))?
             });
         }
@@ -88,7 +98,9 @@ fn plain(kind: &str, arguments: Json) -> Result<Converted, String> {
 }
 
 fn read(kind: &str, arguments: Json) -> Result<LayerConfig, String> {
-    serde_json::from_value::<LayerSpec>(json!({ kind: arguments })).map(|s| s.layer).map_err(|e| e.to_string())
+    serde_json::from_value::<LayerSpec>(json!({ kind: arguments }))
+        .map(|s| s.layer)
+        .map_err(|e| e.to_string())
 }
 
 /// A layer whose arguments both call the same.
@@ -104,7 +116,8 @@ fn table(class: &Class, args: &Args<'_>) -> Result<Converted, String> {
     }
     let (mut axis, mut more) = (None, None);
     match class.class {
-        "BatchNormalization" | "LayerNormalization" | "GroupNormalization" | "RMSNormalization" | "UnitNormalization" => {
+        "BatchNormalization" | "LayerNormalization" | "GroupNormalization" | "RMSNormalization"
+        | "UnitNormalization" => {
             axis = self::axis(args)?;
         }
         "Normalization" => {
@@ -176,7 +189,11 @@ fn fixed_normalization(mean: &Json, variance: &Json) -> Result<Converted, String
     flat(mean, &mut means);
     flat(variance, &mut variances);
     if means.len() != variances.len() || means.is_empty() {
-        return Err(format!("expected as many means as variances, found {} and {}", means.len(), variances.len()));
+        return Err(format!(
+            "expected as many means as variances, found {} and {}",
+            means.len(),
+            variances.len()
+        ));
     }
     let scales: Vec<f64> = variances.iter().map(|v| 1.0 / v.sqrt().max(1e-7)).collect();
     let offsets: Vec<f64> = means.iter().zip(&scales).map(|(m, s)| -m * s).collect();
@@ -188,11 +205,17 @@ fn inner(args: &Args<'_>, key: &str, second: bool) -> Result<Converted, String> 
     let layer = args.get(key).ok_or_else(|| format!("expected the {key} that it wraps, found none"))?;
     let text = |key: &str| layer.get(key).and_then(Json::as_str).unwrap_or_default();
     let class = text("class_name");
-    let config = layer.get("config").and_then(Json::as_object).ok_or_else(|| format!("expected the config of its {key}"))?;
+    let config = layer
+        .get("config")
+        .and_then(Json::as_object)
+        .ok_or_else(|| format!("expected the config of its {key}"))?;
     if matches!(class, "Sequential" | "Functional" | "Model" | "Bidirectional" | "TimeDistributed") {
         return Err(format!("it wraps a {class}; expected a single layer"));
     }
-    let converted = convert(class, text("module"), config, second).map_err(|e| format!("{key}: {e}"))?;
+    // Wrappers put zeros in the place of masked steps in both.
+    let mut config = config.clone();
+    config.remove("zero_output_for_mask");
+    let converted = convert(class, text("module"), &config, second).map_err(|e| format!("{key}: {e}"))?;
     match (converted.layers.len(), converted.axis) {
         (1, None) => Ok(converted),
         _ => Err(format!("it wraps a {class} with arguments that need more than one layer; leave them out")),
@@ -212,10 +235,14 @@ fn bidirectional(args: &Args<'_>, second: bool) -> Result<Converted, String> {
             json
         };
         if backward.layers.first().map(|l| turned(&l.1)) != Some(turned(&layer)) {
-            return Err("its backward_layer differs from its layer; expected the same arguments in both directions".into());
+            return Err(
+                "its backward_layer differs from its layer; expected the same arguments in both directions"
+                    .into(),
+            );
         }
     }
-    let merge_mode = args.get("merge_mode").ok_or("merge_mode: expected concat, sum, mul or ave, found none")?;
+    let merge_mode =
+        args.get("merge_mode").ok_or("merge_mode: expected concat, sum, mul or ave, found none")?;
     let prefix = layer.prefix();
     let layer = serde_json::to_value(LayerSpec::new(layer)).map_err(|e| e.to_string())?;
     let side = |side: &str| {
@@ -238,14 +265,19 @@ fn time_distributed(args: &Args<'_>, second: bool) -> Result<Converted, String> 
 
 /// `RNN` around one cell: the layer of that cell.
 fn rnn(args: &Args<'_>, second: bool) -> Result<Converted, String> {
-    let cell = args.get("cell").filter(|c| !c.is_array()).ok_or("expected one cell; put one RNN for each cell instead")?;
+    let cell = args
+        .get("cell")
+        .filter(|c| !c.is_array())
+        .ok_or("expected one cell; put one RNN for each cell instead")?;
     let class = match cell.get("class_name").and_then(Json::as_str) {
         Some("LSTMCell") => "LSTM",
         Some("GRUCell") => "GRU",
         Some("SimpleRNNCell") => "SimpleRNN",
         other => {
             let found = other.unwrap_or("nothing");
-            return Err(format!("expected a cell LSTMCell, GRUCell or SimpleRNNCell, found {found}; use one of these"));
+            return Err(format!(
+                "expected a cell LSTMCell, GRUCell or SimpleRNNCell, found {found}; use one of these"
+            ));
         }
     };
     let mut config = cell.get("config").and_then(Json::as_object).cloned().unwrap_or_default();

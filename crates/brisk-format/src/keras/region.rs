@@ -50,11 +50,32 @@ impl Source for Region {
         }
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         *left = left.checked_sub(wanted.saturating_add(COST)).ok_or_else(|| {
-            FormatError::Source("its parts refer to one another again and again, more often than a sound file's".into())
+            FormatError::Source(
+                "its parts refer to one another again and again, more often than a sound file's".into(),
+            )
         })?;
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(self.start.saturating_add(offset)))
             .and_then(|_| file.read_exact(buffer))
             .map_err(|e| FormatError::Source(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_region_ends_and_is_not_read_for_ever() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 100]).unwrap();
+        let region = Region::new(file, 90, 10);
+        let mut buffer = [0; 10];
+        assert!(region.read_at(0, &mut buffer).is_ok() && buffer == [7; 10]);
+        assert!(region.read_at(1, &mut buffer).is_err() && region.read_at(u64::MAX, &mut buffer).is_err());
+        let rounds = (0..1_000_000).take_while(|_| region.read_at(0, &mut buffer).is_ok()).count();
+        assert!((100_000..1_000_000).contains(&rounds), "{rounds}");
     }
 }

@@ -22,7 +22,8 @@ impl fmt::Display for KerasReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} layers read", self.layers.len())?;
         for (name, kind, sizes) in &self.layers {
-            let sizes: Vec<String> = sizes.iter().map(|d| d.map_or("None".into(), |d| d.to_string())).collect();
+            let sizes: Vec<String> =
+                sizes.iter().map(|d| d.map_or("None".into(), |d| d.to_string())).collect();
             write!(f, "\n  {name} ({kind}): [{}]", sizes.join(", "))?;
         }
         if !self.ignored.is_empty() {

@@ -21,7 +21,9 @@ pub(super) fn paths(file: &Hdf5, leaves: &[Leaf]) -> Result<Vec<Vec<String>>, St
 fn of_leaf(file: &Hdf5, leaf: &Leaf) -> Vec<String> {
     let path = match file.has_group("layers") || !file.has_group(OTHER) {
         true => leaf.path.clone(),
-        false => leaf.path.split('/').map(|p| if p == "layers" { OTHER } else { p }).collect::<Vec<_>>().join("/"),
+        false => {
+            leaf.path.split('/').map(|p| if p == "layers" { OTHER } else { p }).collect::<Vec<_>>().join("/")
+        }
     };
     leaf.weights.iter().map(|w| format!("{path}/{}", w.path)).collect()
 }
@@ -35,7 +37,8 @@ fn legacy(file: &Hdf5, leaves: &[Leaf]) -> Result<Vec<Vec<String>>, String> {
             let names = named(file, &group, "weight_names")?;
             let count: usize = leaves.iter().filter(|l| l.top == leaf.top).map(|l| l.weights.len()).sum();
             // What Keras keeps beside the weights of a Normalization.
-            let names: Vec<String> = names.into_iter().filter(|n| !n.trim_end_matches(":0").ends_with("/count")).collect();
+            let names: Vec<String> =
+                names.into_iter().filter(|n| !n.trim_end_matches(":0").ends_with("/count")).collect();
             if names.len() != count {
                 return Err(format!(
                     "group {group:?}: expected {count} weights of the layer {:?} ({}), found {}; save the model again",

@@ -4,6 +4,7 @@ mod checkpoint;
 mod full_disk;
 mod hostile;
 mod huggingface;
+mod keras;
 mod mapped;
 mod model;
 mod safetensors;
