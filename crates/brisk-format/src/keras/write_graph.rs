@@ -120,18 +120,20 @@ impl Written {
         }
         let mut config = layer.config.clone();
         config.insert("name".into(), json!(name));
-        config.insert("trainable".into(), json!(true));
         config.insert("dtype".into(), json!("float32"));
         let word = snake(layer.class);
         let count = self.counts.entry(word.clone()).or_default();
         let path = if *count == 0 { format!("layers/{word}") } else { format!("layers/{word}_{count}") };
         *count += 1;
         let place = |w: &super::classes::Placed| Place {
-            name: format!("{name}.{}", w.name),
+            name: Some(format!("{name}.{}", w.name)),
             path: format!("{path}/{}", w.path),
             shape: None,
         };
         self.weights.extend(layer.weights.iter().map(place));
+        if layer.class == "Normalization" {
+            self.weights.push(Place { name: None, path: format!("{path}/vars/2"), shape: None });
+        }
         self.places.insert(name.into(), self.layers.len());
         self.layers.push(json!({
             "module": "keras.layers",
@@ -293,8 +295,9 @@ fn rescaling(scaling: &Scaling) -> Layer {
 /// Keras has an axis of heads, and one of their size.
 fn split_heads(places: &mut [Place], saved: &SavedModel, [heads, key, value]: [usize; 3]) {
     for place in places {
-        let Some(tensor) = saved.state.get(&place.name) else { continue };
-        let part = place.name.rsplit('.').nth(1).unwrap_or_default();
+        let name = place.name.as_deref().unwrap_or_default();
+        let Some(tensor) = saved.state.get(name) else { continue };
+        let part = name.rsplit('.').nth(1).unwrap_or_default();
         let size = if matches!(part, "query" | "key") { key } else { value };
         place.shape = match (part, &tensor.shape()[..]) {
             ("output", &[_, out]) => Some(vec![heads, size, out]),
