@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// By how much a part may be packed.
 const PACKED: u64 = 100;
 /// The longest text that is read.
-const LONGEST_TEXT: u64 = 256 << 20;
+const LONGEST_TEXT: u64 = 32 << 20;
 
 /// A `.keras` file that is open. Its parts are found by their names alone; nothing is unpacked to a place that it names.
 pub(super) struct Archive<'a> {

@@ -28,7 +28,7 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// Arguments that training follows and Brisk does not have.
-const TRAINING: &[&str] = &["recurrent_dropout", "activity_regularizer"];
+const TRAINING: &[&str] = &["recurrent_dropout", "activity_regularizer", "noise_shape"];
 
 /// The arguments of a layer.
 pub(super) struct Args<'a> {

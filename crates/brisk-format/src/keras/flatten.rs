@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use brisk_nn::{Activation, ActivationLayer, Concatenate, LayerConfig, LayerSpec, Rescaling};
-use serde_json::{Value as Json, json};
+use brisk_nn::{Activation, ActivationLayer, Concatenate, LayerConfig, LayerSpec};
+use serde_json::Value as Json;
 
 use super::args::{brief, snake};
 use super::classes::Placed;
 use super::graph::{Call, Graph, Input, Layer, Tensor};
 use super::layer::{Converted, convert};
+use super::operation::{is_operation, operation};
 
 /// A model has so many layers at most, each use of one counted.
 const MOST_LAYERS: usize = 10_000;
+/// So many entries and inputs of layers are looked at, however often models stand in one another.
+const MOST_WORK: usize = 200_000;
 
 /// A layer of Keras that has weights, or may have them.
 #[derive(Debug)]
@@ -58,6 +61,7 @@ pub(super) struct Flat {
     taken: HashSet<String>,
     /// The last number that was put behind a name.
     numbers: HashMap<String, usize>,
+    work: usize,
     second: bool,
 }
 
@@ -97,6 +101,10 @@ impl Flat {
             }
             if is_operation(layer) {
                 continue;
+            }
+            if self.leaves.len() >= MOST_LAYERS {
+                self.problems.push(format!("expected {MOST_LAYERS} layers at most, found more"));
+                return;
             }
             self.note_type(layer);
             match convert(&layer.class, &layer.module, &layer.config, self.second) {
@@ -162,6 +170,7 @@ impl Flat {
                 inputs.len()
             ));
         }
+        self.work(graph.layers.len())?;
         let paths = Flat::paths(graph, path);
         let mut results: HashMap<(usize, usize), Vec<Out>> = HashMap::new();
         for (&layer, out) in graph.inputs.iter().zip(inputs) {
@@ -214,6 +223,17 @@ impl Flat {
         graph.outputs.iter().map(|(_, t)| result(&results, *t)).collect()
     }
 
+    /// Counts what is looked at.
+    fn work(&mut self, entries: usize) -> Result<(), String> {
+        self.work = self.work.saturating_add(entries);
+        match self.work <= MOST_WORK {
+            true => Ok(()),
+            false => Err(format!(
+                "the model has more than {MOST_WORK} entries, each use of one counted; expected fewer"
+            )),
+        }
+    }
+
     /// One use of a layer.
     fn one(
         &mut self,
@@ -225,6 +245,7 @@ impl Flat {
     ) -> Result<Vec<Out>, String> {
         let outs =
             |tensors: &[Tensor]| tensors.iter().map(|t| result(results, *t)).collect::<Result<Vec<_>, _>>();
+        self.work(call.inputs.len())?;
         let mut inputs = Vec::new();
         let mut numbers = Vec::new();
         for input in &call.inputs {
@@ -250,7 +271,7 @@ impl Flat {
             return self.call(inner, &format!("{path}/"), name, &inputs);
         }
         if is_operation(layer) {
-            let spec = operation(layer, &inputs, &numbers)?;
+            let spec = operation(layer, inputs.len(), &numbers)?;
             return Ok(vec![Out::whole(self.push(name, spec.inputs(source(&inputs)?))?)]);
         }
         if !numbers.is_empty() {
@@ -393,42 +414,4 @@ fn source(outs: &[Out]) -> Result<Vec<String>, String> {
         )),
     };
     outs.iter().map(name).collect()
-}
-
-/// Whether an entry is a function of `keras.ops` rather than a layer.
-fn is_operation(layer: &Layer) -> bool {
-    // Old files do not say where a class is; no layer takes a number beside a tensor.
-    let takes_number = |call: &Call| call.inputs.iter().any(|i| matches!(i, Input::Number(_)));
-    layer.module.contains(".ops.") || layer.module.ends_with(".ops") || layer.calls.iter().any(takes_number)
-}
-
-/// An operation of arithmetic as a layer: of two tensors, or of a tensor and a number.
-fn operation(layer: &Layer, inputs: &[Out], numbers: &[(usize, f64)]) -> Result<LayerSpec, String> {
-    let class = layer.class.as_str();
-    let unknown = || {
-        format!(
-            "Brisk has no operation {class}; use a layer in its place, such as Add, Multiply, Rescaling or Activation"
-        )
-    };
-    match (inputs, numbers) {
-        ([_, _], []) => {
-            let kind = match class {
-                "Add" | "Multiply" | "Subtract" | "Maximum" | "Minimum" => class,
-                _ => return Err(unknown()),
-            };
-            serde_json::from_value(json!(kind)).map_err(|e| e.to_string())
-        }
-        ([_], &[(place, n)]) => {
-            let (scale, offset) = match (class, place) {
-                ("Add", _) => (1.0, n),
-                ("Multiply", _) => (n, 0.0),
-                ("Subtract", 1) => (1.0, -n),
-                ("Subtract", _) => (-1.0, n),
-                ("Divide" | "TrueDivide", 1) if n != 0.0 => (1.0 / n, 0.0),
-                _ => return Err(unknown()),
-            };
-            Ok(Rescaling::new(vec![scale]).offset(vec![offset]).into())
-        }
-        _ => Err(unknown()),
-    }
 }

@@ -108,7 +108,7 @@ fn model_config(config: &Json) -> Map<String, Json> {
     config.get("trainable").map(|t| ("trainable".to_string(), t.clone())).into_iter().collect()
 }
 
-fn list<'a>(config: &'a Json) -> Result<&'a Vec<Json>, String> {
+fn list(config: &Json) -> Result<&Vec<Json>, String> {
     let layers = if config.is_array() { Some(config) } else { config.get("layers") };
     layers.and_then(Json::as_array).ok_or_else(|| "expected a list of layers, found none".into())
 }

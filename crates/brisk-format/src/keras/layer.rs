@@ -135,11 +135,11 @@ fn table(class: &Class, args: &Args<'_>) -> Result<Converted, String> {
                 arguments.insert("unit_forget_bias".into(), json!(false));
             }
         }
-        "GlobalAveragePooling2D" | "GlobalMaxPooling2D" | "GlobalAveragePooling1D" | "GlobalMaxPooling1D" => {
-            if args.get("keepdims") == Some(&json!(true)) {
-                let shape = if class.class.ends_with("2D") { json!([1, 1, -1]) } else { json!([1, -1]) };
-                more = Some(("_keepdims", read("Reshape", json!({"target_shape": shape}))?));
-            }
+        "GlobalAveragePooling2D" | "GlobalMaxPooling2D" | "GlobalAveragePooling1D" | "GlobalMaxPooling1D"
+            if args.get("keepdims") == Some(&json!(true)) =>
+        {
+            let shape = if class.class.ends_with("2D") { json!([1, 1, -1]) } else { json!([1, -1]) };
+            more = Some(("_keepdims", read("Reshape", json!({"target_shape": shape}))?));
         }
         "Rescaling" => {
             for key in ["scale", "offset"] {

@@ -12,8 +12,11 @@ pub(super) struct Layer {
     pub config: Map<String, Json>,
     pub weights: Vec<Placed>,
     /// A layer that stands behind it, for an activation that Keras has as a layer alone.
-    pub then: Option<(&'static str, Map<String, Json>)>,
+    pub then: Option<Bare>,
 }
+
+/// The class and the arguments of a layer without weights.
+pub(super) type Bare = (&'static str, Map<String, Json>);
 
 /// A layer of Brisk as Keras has it, or why it has none.
 pub(super) fn layer(layer: &LayerConfig) -> Result<Layer, String> {
@@ -137,9 +140,7 @@ fn foreign(class: &Class, key: &str, value: &Json) -> Result<(), String> {
 }
 
 /// The name of an activation, or the layer that has it with its number.
-fn activation(
-    activation: &Activation,
-) -> Result<(&'static str, Option<(&'static str, Map<String, Json>)>), String> {
+fn activation(activation: &Activation) -> Result<(&'static str, Option<Bare>), String> {
     Ok(match *activation {
         Activation::Linear => ("linear", None),
         Activation::Relu => ("relu", None),

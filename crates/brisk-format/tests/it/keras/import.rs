@@ -54,7 +54,8 @@ fn gradients_are_those_of_keras() {
         }
         let mut wanted: Vec<String> =
             golden.iter().filter_map(|(n, _)| n.strip_prefix("grad/").map(String::from)).collect();
-        (names.sort(), wanted.sort());
+        names.sort();
+        wanted.sort();
         assert_eq!(names, wanted, "{}", path.display());
     });
     let checked = checked.into_inner();

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use brisk_format::{SavedModel, save_keras, save_tensors};
+use brisk_format::{SavedModel, load_keras, save_keras, save_tensors};
 use brisk_graph::Tensor;
 use brisk_nn::Optimizer;
 use brisk_runtime::State;
@@ -49,4 +49,41 @@ fn models_are_written_for_keras() {
     for (name, saved, given) in models() {
         write(folder, name, &saved, &Optimizer::adam(0.01), &given);
     }
+}
+
+/// Reads each model in `BRISK_KERAS_FOLDER`, and compares what it says with the `NAME.safetensors` beside it, where there is one.
+#[test]
+#[ignore = "needs a folder in BRISK_KERAS_FOLDER"]
+fn models_of_others_are_read() {
+    let folder = std::env::var_os("BRISK_KERAS_FOLDER").expect("BRISK_KERAS_FOLDER is not set");
+    let mut failed = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.extension().is_some_and(|e| e == "keras" || e == "h5") {
+            continue;
+        }
+        let begin = std::time::Instant::now();
+        let model = match load_keras(&path) {
+            Ok(model) => model,
+            Err(error) => {
+                failed.push(error.to_string());
+                continue;
+            }
+        };
+        let layers = model.report.layers.len();
+        println!("{}: {layers} layers in {:?}", path.display(), begin.elapsed());
+        model.report.ignored.iter().for_each(|what| println!("  {what}"));
+        if path.with_extension("safetensors").exists() {
+            let golden = golden(&path);
+            for (i, said) in predict(&model.saved, &golden).iter().enumerate() {
+                let want = super::tensor(&golden, &format!("output_{i}")).to_f64s();
+                let worst = said.to_f64s().iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                println!("  output {i}: worst difference {worst:.2e}");
+                if worst.is_nan() || worst > 1e-4 {
+                    failed.push(format!("{}: output {i} differs by {worst:.2e}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

@@ -12,8 +12,13 @@ use serde_json::{Value as Json, json};
 
 use super::predict;
 
+/// A weight: its name, shape and numbers.
+type Weight = (&'static str, &'static [u64], &'static [f32]);
+/// A layer and its weights.
+type Layer = (&'static str, &'static [Weight]);
+
 /// Writes a whole-model `.h5` file: by layer its weights.
-fn write(path: &Path, config: &Json, training: &Json, layers: &[(&str, &[(&str, &[u64], &[f32])])]) {
+fn write(path: &Path, config: &Json, training: &Json, layers: &[Layer]) {
     let mut file = FileBuilder::new();
     file.set_attr("model_config", AttrValue::VarLenString(config.to_string()));
     file.set_attr("training_config", AttrValue::VarLenString(training.to_string()));
@@ -59,7 +64,7 @@ fn functional(axis: u64) -> Json {
         "input_layers": [["input_1", 0, 0]], "output_layers": [["end", 0, 0]]}})
 }
 
-const WEIGHTS: &[(&str, &[(&str, &[u64], &[f32])])] = &[
+const WEIGHTS: &[Layer] = &[
     ("twice", &[("kernel", &[2, 2], &[1.0, -0.5, 0.25, 2.0]), ("bias", &[2], &[0.5, 0.1])]),
     (
         "norm",
