@@ -5,6 +5,7 @@
 //!   prediction needs.
 //! - [`model_files`]: what a model folder consists of.
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
+//! - [`load_keras`] and [`save_keras`]: models of Keras, in `.keras` and `.h5` files.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.

@@ -341,6 +341,15 @@ u, v = head(head(tower(a))), tower(b)
 twice = compiled(keras.Model([a, b], L.Dense(1)(L.Dot(axes=1)([u, v]))), keras.optimizers.Adam(0.01), "mse")
 save("twice", twice, [random("twice/a", 4, 4), random("twice/b", 4, 4)], [random("twice/y", 4, 1)])
 
+i = keras.Input((None,), dtype="int32")
+e = L.Embedding(8, 4, mask_zero=True)(i)
+x = L.Bidirectional(L.LSTM(3, return_sequences=True))(e)
+x = L.LayerNormalization()(L.Add()([x, L.MultiHeadAttention(2, 3)(x, x)]))
+x = L.Add()([x, L.Dense(6)(e)])
+pooled, last = L.GlobalAveragePooling1D()(x), L.GRU(3)(x)
+masked = compiled(keras.Model(i, [L.Dense(2)(pooled), L.Dense(2)(keras.ops.tanh(last))]), keras.optimizers.SGD(0.1), ["mse", "mae"])
+save("masked", masked, [words], [random("masked/y", 3, 2), random("masked/z", 3, 2)])
+
 i = keras.Input((4, 3), name="source")
 j = keras.Input((3, 2), name="target")
 _, h, c = L.LSTM(4, return_state=True)(i)
@@ -413,3 +422,11 @@ with h5py.File(HOSTILE / "half.h5", "w") as file, h5py.File(HERE / "mlp.h5") as 
         values = weights[name][()].astype(np.float16)
         del weights[name]
         weights[name] = values
+
+i = keras.Input((5, 3))
+x = L.Concatenate()([L.Masking()(i)] * 2)
+keras.Model(i, L.GRU(2)(x)).save(HOSTILE / "lost_mask.keras")
+x = L.GRU(2)(i, mask=keras.ops.any(keras.ops.not_equal(i, 2.0), axis=-1))
+keras.Model(i, x).save(HOSTILE / "own_mask.keras")
+x = L.Masking()(i)
+keras.Model(i, L.GRU(2)(x + x)).save(HOSTILE / "operation.keras")

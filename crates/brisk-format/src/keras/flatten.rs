@@ -9,6 +9,7 @@ use super::args::{brief, snake};
 use super::classes::Placed;
 use super::graph::{Call, Graph, Input, Layer, Tensor};
 use super::layer::{Converted, convert};
+use super::masks::{self, Expected, MASK};
 use super::operation::{is_operation, operation};
 
 /// A model has so many layers at most, each use of one counted.
@@ -55,6 +56,8 @@ pub(super) struct Flat {
     pub ignored: Vec<String>,
     /// What is not possible.
     pub problems: Vec<String>,
+    /// Where Keras has masks.
+    pub masks: Expected,
     /// Layers whose axis has to be the last one.
     pub axes: Vec<(String, i64)>,
     converted: HashMap<String, Converted>,
@@ -172,6 +175,9 @@ impl Flat {
         }
         self.work(graph.layers.len())?;
         let paths = Flat::paths(graph, path);
+        let masks = masks::operations(graph)?;
+        let is_mask =
+            |key: &str, tensors: &[Tensor]| key == MASK && tensors.iter().all(|t| masks.contains(&t.layer));
         let mut results: HashMap<(usize, usize), Vec<Out>> = HashMap::new();
         for (&layer, out) in graph.inputs.iter().zip(inputs) {
             results.insert((layer, 0), vec![out.clone()]);
@@ -181,9 +187,9 @@ impl Flat {
         let mut readers: HashMap<(usize, usize), Vec<(usize, usize)>> = HashMap::new();
         let mut open: HashMap<(usize, usize), usize> = HashMap::new();
         let mut ready: BTreeSet<(usize, usize)> = BTreeSet::new();
-        for place in calls().filter(|p| !results.contains_key(p)) {
-            let needed: HashSet<_> =
-                needs(&graph.layers[place.0].calls[place.1]).map(|t| (t.layer, t.call)).collect();
+        for place in calls().filter(|p| !results.contains_key(p) && !masks.contains(&p.0)) {
+            let call = &graph.layers[place.0].calls[place.1];
+            let needed: HashSet<_> = needs(call, is_mask).map(|t| (t.layer, t.call)).collect();
             let waiting = needed.iter().filter(|n| !results.contains_key(n)).count();
             needed.into_iter().for_each(|n| readers.entry(n).or_default().push(place));
             match waiting {
@@ -254,12 +260,12 @@ impl Flat {
                 Input::Number(n) => numbers.push((inputs.len(), *n)),
             }
         }
-        let mut states = Vec::new();
+        let (mut states, mut is_masked) = (Vec::new(), false);
         for (key, tensors) in &call.named {
             match key.as_str() {
                 "initial_state" => states = outs(tensors)?,
-                // A mask that Keras computed from an Embedding or Masking before is found by Brisk as well.
                 "inputs" | "query" | "value" | "key" => inputs.extend(outs(tensors)?),
+                MASK if tensors.iter().all(|t| !results.contains_key(&(t.layer, t.call))) => is_masked = true,
                 other => {
                     return Err(format!(
                         "its argument {other} is a result of a layer, which is not supported"
@@ -272,7 +278,9 @@ impl Flat {
         }
         if is_operation(layer) {
             let spec = operation(layer, inputs.len(), &numbers)?;
-            return Ok(vec![Out::whole(self.push(name, spec.inputs(source(&inputs)?))?)]);
+            let own = self.push(name, spec.inputs(source(&inputs)?))?;
+            self.masks.operations.push(own.clone());
+            return Ok(vec![Out::whole(own)]);
         }
         if !numbers.is_empty() {
             return Err("one of its inputs is a number; expected results of layers".into());
@@ -294,7 +302,11 @@ impl Flat {
             }
         }
         self.recurrent_states(&mut inputs, states, &converted, name)?;
-        self.emit(path, name, &converted, &inputs)
+        let outs = self.emit(path, name, &converted, &inputs)?;
+        if is_masked {
+            self.masks.masked.extend(self.uses.get(path).and_then(|u| u.last()).cloned());
+        }
+        Ok(outs)
     }
 
     /// Puts the initial state of a recurrent layer behind its input.
@@ -385,13 +397,14 @@ impl Flat {
     }
 }
 
-/// The tensors that a call reads.
-fn needs(call: &Call) -> impl Iterator<Item = Tensor> {
+/// The tensors that a call reads, but for masks.
+fn needs(call: &Call, is_mask: impl Fn(&str, &[Tensor]) -> bool) -> impl Iterator<Item = Tensor> {
     let positional = call.inputs.iter().filter_map(|i| match i {
         Input::Tensor(t) => Some(*t),
         Input::Number(_) => None,
     });
-    positional.chain(call.named.iter().flat_map(|(_, tensors)| tensors.iter().copied()))
+    let named = call.named.iter().filter(move |(key, tensors)| !is_mask(key, tensors));
+    positional.chain(named.flat_map(|(_, tensors)| tensors.iter().copied()))
 }
 
 fn result(results: &HashMap<(usize, usize), Vec<Out>>, t: Tensor) -> Result<Out, String> {

@@ -14,6 +14,7 @@ use super::ends::{inputs, outputs, tokens};
 use super::flatten::Flat;
 use super::graph::parse;
 use super::hdf5::Hdf5;
+use super::masks;
 use super::region::Region;
 use super::report::KerasReport;
 use super::weights;
@@ -154,6 +155,7 @@ fn import(
     let outputs = outputs(&graph, &mut flat, &ends, training, &mut report.ignored);
     let model = Model::new(inputs, std::mem::take(&mut flat.layers), &ends)?;
     check_axes(&model, &flat.axes)?;
+    masks::check(&model, &flat.masks)?;
     let task = Task::with_outputs(model, outputs)?;
     let specs = task.param_specs()?;
 

@@ -11,6 +11,7 @@ mod graph;
 mod hdf5;
 mod import;
 mod layer;
+mod masks;
 mod operation;
 mod region;
 mod report;

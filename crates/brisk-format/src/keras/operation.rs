@@ -3,6 +3,7 @@
 use brisk_nn::{LayerSpec, Rescaling};
 use serde_json::json;
 
+use super::args::snake;
 use super::graph::{Call, Input, Layer};
 
 /// Whether an entry is a function of `keras.ops` rather than a layer.
@@ -21,6 +22,15 @@ pub(super) fn operation(layer: &Layer, inputs: usize, numbers: &[(usize, f64)]) 
         )
     };
     match (inputs, numbers) {
+        (1, []) => {
+            let name = match class {
+                "Exp" => "exponential".to_string(),
+                "Relu" | "Relu6" | "Sigmoid" | "Tanh" | "Silu" | "Softplus" | "Softsign" | "Selu"
+                | "HardSigmoid" | "HardSilu" => snake(class),
+                _ => return Err(unknown()),
+            };
+            serde_json::from_value(json!({"Activation": {"activation": name}})).map_err(|e| e.to_string())
+        }
         (2, []) => {
             let kind = match class {
                 "Add" | "Multiply" | "Subtract" | "Maximum" | "Minimum" => class,

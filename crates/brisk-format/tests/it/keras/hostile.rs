@@ -193,6 +193,18 @@ fn sizes_that_no_file_holds_are_refused() {
 }
 
 #[test]
+fn masks_that_do_not_flow_are_refused() {
+    for (name, expected) in [
+        ("lost_mask", "a layer before does not hand the mask on in Brisk"),
+        ("operation", "operations of keras.ops lose the mask"),
+        ("own_mask", "it computes a mask that does not follow from an Embedding with mask_zero or a Masking"),
+    ] {
+        let error = load_keras(&goldens().join(format!("hostile/{name}.keras"))).unwrap_err().to_string();
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+}
+
+#[test]
 fn half_precision_is_widened() {
     let half = load_keras(&goldens().join("hostile/half.h5")).unwrap();
     let whole = load_keras(&goldens().join("mlp.h5")).unwrap();
