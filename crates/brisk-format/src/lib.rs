@@ -6,6 +6,7 @@
 //! - [`model_files`]: what a model folder consists of.
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
 //! - [`read_onnx`] and [`write_onnx`]: ONNX files; [`export_onnx`] makes one of a trained model.
+//! - [`load_keras`] and [`save_keras`]: models of Keras, in `.keras` and `.h5` files.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
 //! - [`read_flax`]: checkpoints of Flax.
 //! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet.
@@ -25,6 +26,7 @@ mod flax;
 mod hashed;
 mod header;
 mod huggingface;
+mod keras;
 mod manifest;
 mod mapped;
 mod model;
@@ -44,6 +46,7 @@ pub use flax::{FlaxCheckpoint, read_flax};
 pub use huggingface::{
     Family, Head, HfConfig, HfExport, HfFolder, SentencePooling, Sentences, save_huggingface,
 };
+pub use keras::{KerasModel, KerasReport, KerasTraining, load_keras, save_keras};
 pub use mapped::MappedTensors;
 pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
 pub use mxnet::{

@@ -326,6 +326,7 @@ pub static OPS: &[&OpDef] = &[
     &GRU,
     &GRU_RECORD,
     &GRU_GRAD,
+    &GRU_RESET_BEFORE,
     &SIMPLE_RNN,
     &SIMPLE_RNN_RECORD,
     &SIMPLE_RNN_GRAD,

@@ -53,6 +53,23 @@ pub enum Activation {
     Softplus,
     /// `e^x / sum(e^x)` over the last axis.
     Softmax,
+    /// The logarithm of softmax.
+    LogSoftmax,
+    /// `min(max(x, 0), 6)` (Krizhevsky, 2010).
+    Relu6,
+    /// `1.0507 x` above 0, `1.0507 * 1.6733 (e^x - 1)` below (Klambauer and others, 2017).
+    Selu,
+    /// `e^x`
+    Exponential,
+    /// `x / (1 + |x|)`
+    Softsign,
+    /// `min(max(x / 6 + 1 / 2, 0), 1)`
+    HardSigmoid,
+    /// `x hard_sigmoid(x)`, also called hard swish (Howard and others, 2019).
+    #[serde(alias = "hard_swish")]
+    HardSilu,
+    /// `x tanh(softplus(x))` (Misra, 2019).
+    Mish,
 }
 tagged!(Activation, "activation", null = "linear");
 
@@ -62,6 +79,14 @@ fn default_slope() -> f64 {
 
 fn default_alpha() -> f64 {
     1.0
+}
+
+/// With these numbers selu keeps mean 0 and variance 1.
+const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+
+fn hard_sigmoid(x: Value<'_>) -> Value<'_> {
+    (x * (1.0 / 6.0) + 0.5).max(0.0).min(1.0)
 }
 
 impl Activation {
@@ -78,6 +103,14 @@ impl Activation {
             Activation::Sigmoid => op::sigmoid(x),
             Activation::Softplus => op::softplus(x),
             Activation::Softmax => op::softmax(x),
+            Activation::LogSoftmax => op::log_softmax(x),
+            Activation::Relu6 => op::relu(x).min(6.0),
+            Activation::Selu => op::elu(x, SELU_ALPHA) * SELU_SCALE,
+            Activation::Exponential => x.exp(),
+            Activation::Softsign => x / (x.abs() + 1.0),
+            Activation::HardSigmoid => hard_sigmoid(x),
+            Activation::HardSilu => x * hard_sigmoid(x),
+            Activation::Mish => x * op::softplus(x).tanh(),
         }
     }
 }

@@ -629,6 +629,135 @@ case(
     (2, 7, 12),
 )
 
+# ---- Joining, rearranging and scaling
+
+PAIR = [(2, 3, 4), (2, 3, 4)]
+case("multiply", "Multiply", {}, lambda a, b: a * b, PAIR)
+case("multiply_stretched", "Multiply", {}, lambda a, b: a * b, [(2, 3, 4, 5), (2, 1, 1, 5)])
+case("average", "Average", {}, lambda a, b, c: (a + b + c) / 3, [(2, 5)] * 3)
+case("maximum", "Maximum", {}, torch.maximum, PAIR)
+case("minimum", "Minimum", {}, torch.minimum, PAIR)
+case("subtract", "Subtract", {}, lambda a, b: a - b, PAIR)
+case("dot", "Dot", {"normalize": False}, lambda a, b: (a * b).sum(-1, keepdim=True), [(3, 7), (3, 7)])
+case("dot_normalize", "Dot", {"normalize": True}, lambda a, b: F.cosine_similarity(a, b)[:, None], [(3, 7), (3, 7)])
+case("zero_padding1d", "ZeroPadding1D", {"padding": [1, 2]}, lambda x: F.pad(x, (0, 0, 1, 2)), (2, 3, 4))
+case("cropping1d", "Cropping1D", {"cropping": [1, 2]}, lambda x: x[:, 1:-2], (2, 6, 3))
+case("cropping2d", "Cropping2D", {"cropping": [[1, 0], [0, 2]]}, lambda x: x[:, 1:, :-2], (2, 4, 5, 3))
+case("up_sampling1d", "UpSampling1D", {"size": 3}, lambda x: x.repeat_interleave(3, 1), (2, 3, 4))
+case("repeat_vector", "RepeatVector", {"n": 4}, lambda x: x[:, None].expand(-1, 4, -1), (3, 5))
+case("permute", "Permute", {"dims": [3, 1, 2]}, lambda x: x.permute(0, 3, 1, 2), (2, 3, 4, 5))
+case("relu_layer", "ReLU", {}, F.relu, (3, 7))
+case(
+    "relu_layer_bounds",
+    "ReLU",
+    {"max_value": 2.0, "negative_slope": 0.1, "threshold": 0.5},
+    lambda x: torch.where(x < 0.5, 0.1 * (x - 0.5), x.clamp(max=2.0)),
+    (4, 9),
+    input_scale=2.0,
+)
+case("prelu", "PReLU", {}, lambda x, alpha: torch.where(x > 0, x, alpha * x), (3, 5), {"alpha": ((5,), 0.3, 0.2)})
+case(
+    "prelu_shared",
+    "PReLU",
+    {"shared_axes": [1, 2]},
+    lambda x, alpha: torch.where(x > 0, x, alpha * x),
+    (2, 3, 4, 5),
+    {"alpha": ((1, 1, 5), 0.3, 0.2)},
+)
+case("rescaling", "Rescaling", {"scale": [0.5], "offset": [-1.0, 0.0, 2.0]}, lambda x: x * 0.5 + torch.tensor([-1.0, 0.0, 2.0]), (2, 4, 3))
+case(
+    "normalization",
+    "Normalization",
+    {},
+    lambda x, mean, variance: (x - mean) / variance.sqrt(),
+    (3, 4),
+    extra={"mean": random("normalization/mean", 4), "variance": np.float32([0.5, 1.0, 2.0, 0.1]).astype(np.float64)},
+)
+case(
+    "group_normalization",
+    "GroupNormalization",
+    {"groups": 3, "epsilon": 1e-3},
+    lambda x, gamma, beta: to_nhwc(F.group_norm(to_nchw(x), 3, gamma, beta, 1e-3)),
+    (2, 3, 4, 6),
+    {r: ((6,), *GAIN[r]) for r in GAIN},
+)
+case("unit_normalization", "UnitNormalization", {}, lambda x: F.normalize(x, dim=-1), (2, 3, 5))
+
+
+def separable(name, layer, shape, filters, kernel_size, strides, padding, multiplier, activation):
+    config = {"filters": filters, "kernel_size": kernel_size, "strides": strides, "padding": padding}
+    config |= {"depth_multiplier": multiplier, "activation": activation}
+    flat, c = layer.endswith("1D"), shape[-1]
+    k, s = ((kernel_size, 1), (strides, 1)) if flat else (pair(kernel_size), pair(strides))
+
+    def forward(x, depthwise_kernel, pointwise_kernel, bias):
+        x = to_nchw(x[:, :, None] if flat else x)
+        x = F.pad(x, (0, 0, k[0] - 1, 0)) if padding == "causal" else pad(x, padding, k, s)
+        first = depthwise_kernel.reshape(*k, c, multiplier).permute(2, 3, 0, 1).reshape(-1, 1, *k)
+        second = pointwise_kernel.reshape(c * multiplier, filters).T[..., None, None]
+        y = ACTIVATIONS[activation](to_nhwc(F.conv2d(F.conv2d(x, first, None, s, 0, 1, c), second, bias)))
+        return y[:, :, 0] if flat else y
+
+    lead = (kernel_size,) if flat else k
+    params = {"depthwise_kernel": ((*lead, c, multiplier), 0.3, 0.0)}
+    params["pointwise_kernel"] = ((*(1 for _ in lead), c * multiplier, filters), 0.3, 0.0)
+    params["bias"] = ((filters,), 0.3, 0.0)
+    case(name, layer, config, forward, shape, params)
+
+
+separable("separable_conv2d", "SeparableConv2D", (2, 6, 5, 3), 4, 3, 1, "valid", 1, "relu")
+separable("separable_conv2d_stride2_same", "SeparableConv2D", (2, 7, 6, 3), 5, (3, 2), 2, "same", 2, None)
+separable("separable_conv1d_same", "SeparableConv1D", (2, 7, 3), 4, 3, 2, "same", 2, "relu")
+separable("separable_conv1d_causal", "SeparableConv1D", (2, 6, 3), 4, 3, 1, "causal", 1, None)
+case(
+    "depthwise_conv1d_same",
+    "DepthwiseConv1D",
+    {"kernel_size": 4, "padding": "same", "depth_multiplier": 2},
+    lambda x, kernel, bias: F.conv1d(F.pad(x.permute(0, 2, 1), (1, 2)), kernel.permute(1, 2, 0).reshape(6, 1, 4), bias, groups=3).permute(0, 2, 1),
+    (2, 6, 3),
+    {"kernel": ((4, 3, 2), 0.3, 0.0), "bias": ((6,), 0.3, 0.0)},
+)
+
+
+def transpose1d(name, shape, filters, kernel_size, strides, padding):
+    over = max(kernel_size - strides, 0)
+    first, want = (0, shape[1] * strides + over) if padding == "valid" else (over // 2, shape[1] * strides)
+    config = {"filters": filters, "kernel_size": kernel_size, "strides": strides, "padding": padding}
+
+    def forward(x, kernel, bias):
+        full = F.conv_transpose1d(x.permute(0, 2, 1), kernel.permute(2, 1, 0), None, strides)
+        return full.narrow(2, first, want).permute(0, 2, 1) + bias
+
+    params = {"kernel": ((kernel_size, filters, shape[2]), 0.3, 0.0), "bias": ((filters,), 0.3, 0.0)}
+    case(name, "Conv1DTranspose", config, forward, shape, params)
+
+
+transpose1d("conv1d_transpose_valid", (2, 5, 3), 4, 3, 2, "valid")
+transpose1d("conv1d_transpose_same", (2, 5, 3), 4, 4, 2, "same")
+
+
+def gru_reset_before(name, shape, units, mask=None, sequences=False, backwards=False):
+    config = {"units": units, "reset_after": False, "return_sequences": sequences, "go_backwards": backwards}
+
+    def forward(x, kernel, recurrent_kernel, bias, mask=None):
+        state, hidden = torch.zeros(shape[0], units, dtype=x.dtype), []
+        gates, candidate = recurrent_kernel[:, : 2 * units], recurrent_kernel[:, 2 * units :]
+        for t in reversed(range(shape[1])) if backwards else range(shape[1]):
+            z, r, h = (x[:, t] @ kernel + bias).chunk(3, -1)
+            z, r = torch.sigmoid(torch.cat([z, r], -1) + state @ gates).chunk(2, -1)
+            after = z * state + (1 - z) * torch.tanh(h + (r * state) @ candidate)
+            state = after if mask is None else torch.where(mask[:, t, None] != 0, after, state)
+            hidden.append(state)
+        return torch.stack(hidden, 1) if sequences else hidden[-1]
+
+    params = {"kernel": ((shape[2], 3 * units), 0.4, 0.0), "recurrent_kernel": ((units, 3 * units), 0.4, 0.0), "bias": ((3 * units,), 0.3, 0.0)}
+    case(name, "GRU", config, forward, shape, params, None if mask is None else {"mask": np.array(mask)})
+
+
+gru_reset_before("gru_reset_before", (3, 4, 5), 6)
+gru_reset_before("gru_reset_before_masked", (3, 5, 4), 6, mask=HOLES, sequences=True)
+gru_reset_before("gru_reset_before_backwards", (2, 4, 3), 5, sequences=True, backwards=True)
+
 # ---- Activations (leaky_relu and gelu carry their own argument)
 
 for name, config, function in [
@@ -642,6 +771,14 @@ for name, config, function in [
     ("sigmoid", {}, torch.sigmoid),
     ("softplus", {}, F.softplus),
     ("softmax", {}, lambda x: F.softmax(x, -1)),
+    ("log_softmax", {}, lambda x: F.log_softmax(x, -1)),
+    ("relu6", {}, F.relu6),
+    ("selu", {}, F.selu),
+    ("exponential", {}, torch.exp),
+    ("softsign", {}, F.softsign),
+    ("hard_sigmoid", {}, F.hardsigmoid),
+    ("hard_silu", {}, F.hardswish),
+    ("mish", {}, F.mish),
 ]:
     label = f"activation_{name}" + ("_tanh" if config.get("approximate") else "")
     # Wide enough that the tails are seen too.

@@ -5,6 +5,7 @@ mod flax;
 mod full_disk;
 mod hostile;
 mod huggingface;
+mod keras;
 mod mapped;
 mod model;
 mod mxnet;

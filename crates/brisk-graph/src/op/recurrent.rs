@@ -12,9 +12,11 @@ use super::{Attrs, Cut, Gradient, Kernel, OpDef, Sample, SampleKind};
 use crate::{Shape, Value};
 
 mod call;
+mod reset_before;
 mod unroll;
 
 use call::{grad_shape, gradient, record, record_shape, run_grad, run_record, shape, take};
+pub use reset_before::{GRU_RESET_BEFORE, gru_reset_before};
 use unroll::{Gru, Lstm, Simple, unroll, unroll_grad};
 
 /// What a recurrent operation yields.

@@ -103,12 +103,13 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldsMap<'_, A> {
             match (&mut self.extra, key.as_str()) {
                 (Some(extra), "name") => extra.name = self.map.next_value()?,
                 (Some(extra), "inputs") => extra.inputs = self.map.next_value::<OneOrMany>()?.0,
+                (Some(extra), "shares") => extra.shares = self.map.next_value()?,
                 (_, key) if self.fields.contains(&key) => {
                     let key: StrDeserializer<'_, A::Error> = key.into_deserializer();
                     return seed.deserialize(key).map(Some);
                 }
                 (extra, key) => {
-                    let common: &[&str] = if extra.is_some() { &["name", "inputs"] } else { &[] };
+                    let common: &[&str] = if extra.is_some() { &["name", "inputs", "shares"] } else { &[] };
                     let known = [self.fields, common].concat();
                     return Err(A::Error::custom(unknown("argument", key, &known)));
                 }

@@ -45,6 +45,7 @@ pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
 pub(crate) struct Extra {
     pub name: Option<String>,
     pub inputs: Vec<String>,
+    pub shares: Option<String>,
 }
 
 /// An enum read by this module: the derived reader of its variants.

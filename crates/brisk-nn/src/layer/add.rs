@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Layer, sample};
 use crate::{Context, Result};
 
-/// `y = x1 + x2 + ...`; all have the same shape.
+/// `y = x1 + x2 + ...`; all have the same shape, or sizes of 1 that are stretched.
 ///
 /// ```
 /// use brisk_nn::{Add, Dense, LayerSpec, Sequential};
@@ -24,26 +24,39 @@ pub struct Add {}
 
 impl Layer for Add {
     fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
-        let [first, rest @ ..] = inputs else { return Err(several(cx, inputs)) };
-        if rest.is_empty() {
-            return Err(several(cx, inputs));
-        }
-        if let Some(other) = rest.iter().find(|x| x.shape() != first.shape()) {
-            return Err(cx.error(format!(
-                "expected inputs of one shape, found {} and {}; make them fit, with Conv2D of kernel_size 1 for example",
-                sample(*first),
-                sample(*other)
-            )));
-        }
-        let y = rest.iter().fold(*first, |sum, x| sum + *x);
-        // A step is live if it is in any of the inputs.
-        let masks: Option<Vec<_>> = inputs.iter().map(|x| cx.mask(*x)).collect();
-        let either = |a: Value<'g>, b: Value<'g>| if a.id() == b.id() { a } else { a.select(a, b) };
-        if let Some(mask) = masks.and_then(|m| m.into_iter().reduce(either)) {
-            cx.set_mask(y, mask);
-        }
-        Ok(y)
+        merge(cx, inputs, |a, b| a + b)
     }
+}
+
+/// Joins inputs of one shape, element by element, from the first to the last; sizes of 1 are stretched.
+pub(super) fn merge<'g>(
+    cx: &mut Context<'g>,
+    inputs: &[Value<'g>],
+    join: impl Fn(Value<'g>, Value<'g>) -> Value<'g>,
+) -> Result<Value<'g>> {
+    let [first, rest @ ..] = inputs else { return Err(several(cx, inputs)) };
+    if rest.is_empty() {
+        return Err(several(cx, inputs));
+    }
+    let fits = |x: &Value<'g>| {
+        let stretches = |(a, b): (&usize, &usize)| a == b || *a == 1 || *b == 1;
+        x.rank() == first.rank() && x.shape().iter().zip(first.shape().iter()).all(stretches)
+    };
+    if let Some(other) = rest.iter().find(|x| !fits(x)) {
+        return Err(cx.error(format!(
+            "expected inputs of one shape, found {} and {}; make them fit, with Conv2D of kernel_size 1 for example",
+            sample(*first),
+            sample(*other)
+        )));
+    }
+    let y = rest.iter().fold(*first, |y, x| join(y, *x));
+    // A step is live if it is in any of the inputs.
+    let masks: Option<Vec<_>> = inputs.iter().map(|x| cx.mask(*x)).collect();
+    let either = |a: Value<'g>, b: Value<'g>| if a.id() == b.id() { a } else { a.select(a, b) };
+    if let Some(mask) = masks.and_then(|m| m.into_iter().reduce(either)) {
+        cx.set_mask(y, mask);
+    }
+    Ok(y)
 }
 
 /// The error of a layer that joins, with nothing to join.

@@ -55,7 +55,7 @@ pub struct Conv1D {
     pub bias_initializer: Initializer,
 }
 
-fn one() -> usize {
+pub(super) fn one() -> usize {
     1
 }
 
@@ -112,10 +112,9 @@ impl Conv1D {
 impl Layer for Conv1D {
     fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
         let x = cx.one(inputs)?;
-        let [n, t, channels] = sequences(cx, x)?;
-        let (k, s, d) = (self.kernel_size, self.strides, self.dilation_rate);
-        check_sizes(cx, &[("filters", self.filters), ("kernel_size", k), ("strides", s), ("dilation_rate", d)])?;
-        check_sizes(cx, &[("groups", self.groups)])?;
+        let (maps, conv) = window(cx, x, self.kernel_size, self.strides, self.dilation_rate, self.padding)?;
+        let (k, channels) = (self.kernel_size, x.last());
+        check_sizes(cx, &[("filters", self.filters), ("groups", self.groups)])?;
         for (what, count) in [("input channels", channels), ("filters", self.filters)] {
             if count % self.groups != 0 {
                 return Err(cx.error(format!(
@@ -124,22 +123,36 @@ impl Layer for Conv1D {
                 )));
             }
         }
-        let reach = (k - 1).saturating_mul(d);
-        let around = match self.padding {
-            Padding1D::Valid => [0, 0],
-            Padding1D::Same => Padding::Same.cells(t, k, s, d),
-            Padding1D::Causal => [reach, 0],
-        };
-        let padding = [around, [0, 0]];
-        check_fit(cx, "kernel", [t, 1], [reach.saturating_add(1), 1], padding)?;
         let kernel = cx.param("kernel", [k, channels / self.groups, self.filters], &self.kernel_initializer)?;
         let kernel = kernel.reshape([k, 1, channels / self.groups, self.filters]);
-        let conv = Conv { stride: [s, 1], dilation: [d, 1], padding, groups: self.groups };
-        let mut y = x.reshape([n, t, 1, channels]).conv(kernel, conv); // [n, length', 1, filters]
+        let mut y = maps.conv(kernel, Conv { groups: self.groups, ..conv }); // [n, length', 1, filters]
         if self.use_bias {
             y = y + cx.param("bias", [self.filters], &self.bias_initializer)?;
         }
         let y = self.activation.apply(y);
-        Ok(y.reshape([n, y.dim(1), self.filters]))
+        Ok(y.reshape([x.dim(0), y.dim(1), self.filters]))
     }
+}
+
+/// Sequences as maps one cell wide, and the convolution over them.
+pub(super) fn window<'g>(
+    cx: &Context<'g>,
+    x: Value<'g>,
+    kernel_size: usize,
+    stride: usize,
+    dilation: usize,
+    padding: Padding1D,
+) -> Result<(Value<'g>, Conv)> {
+    let [n, t, channels] = sequences(cx, x)?;
+    check_sizes(cx, &[("kernel_size", kernel_size), ("strides", stride), ("dilation_rate", dilation)])?;
+    let reach = (kernel_size - 1).saturating_mul(dilation);
+    let around = match padding {
+        Padding1D::Valid => [0, 0],
+        Padding1D::Same => Padding::Same.cells(t, kernel_size, stride, dilation),
+        Padding1D::Causal => [reach, 0],
+    };
+    let padding = [around, [0, 0]];
+    check_fit(cx, "kernel", [t, 1], [reach.saturating_add(1), 1], padding)?;
+    let conv = Conv { stride: [stride, 1], dilation: [dilation, 1], padding, groups: 1 };
+    Ok((x.reshape([n, t, 1, channels]), conv))
 }

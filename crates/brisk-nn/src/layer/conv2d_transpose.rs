@@ -88,18 +88,11 @@ impl Layer for Conv2DTranspose {
         let ([kh, kw], [sy, sx]) = (self.kernel_size.dims(), self.strides.dims());
         check_sizes(cx, &[("filters", self.filters), ("kernel_size", kh), ("kernel_size", kw)])?;
         check_sizes(cx, &[("strides", sy), ("strides", sx)])?;
-        // Size of the result, and the padding of the convolution that leads back.
-        let enlarge = |size: usize, kernel: usize, stride: usize| {
-            let (exact, over) = (size.saturating_mul(stride), kernel.saturating_sub(stride));
-            match self.padding {
-                Padding::Valid => (exact.saturating_add(over), [0, 0]),
-                Padding::Same => (exact, [over / 2, over - over / 2]),
-            }
-        };
-        let ((out_h, rows), (out_w, columns)) = (enlarge(h, kh, sy), enlarge(w, kw, sx));
-        if positions(out_h, kh, sy, 1, rows) != Some(h) || positions(out_w, kw, sx, 1, columns) != Some(w) {
+        let (Some((out_h, rows)), Some((out_w, columns))) =
+            (enlarged(h, kh, sy, self.padding), enlarged(w, kw, sx, self.padding))
+        else {
             return Err(cx.error(format!("maps of {h}x{w} would grow too large; use smaller strides")));
-        }
+        };
         let kernel = cx.param("kernel", [kh, kw, self.filters, channels], &self.kernel_initializer)?;
         let conv = Conv { stride: [sy, sx], padding: [rows, columns], ..Conv::default() };
         let mut y = cx.builder().prim(Prim::ConvGradInput(conv, [out_h, out_w]), &[x, kernel]); // [n, h', w', filters]
@@ -108,4 +101,14 @@ impl Layer for Conv2DTranspose {
         }
         Ok(self.activation.apply(y))
     }
+}
+
+/// The size of the result along an axis, and the padding of the convolution that leads back; `None` if it is too large.
+pub(super) fn enlarged(size: usize, kernel: usize, stride: usize, padding: Padding) -> Option<(usize, [usize; 2])> {
+    let (exact, over) = (size.saturating_mul(stride), kernel.saturating_sub(stride));
+    let (large, around) = match padding {
+        Padding::Valid => (exact.saturating_add(over), [0, 0]),
+        Padding::Same => (exact, [over / 2, over - over / 2]),
+    };
+    (positions(large, kernel, stride, 1, around) == Some(size)).then_some((large, around))
 }

@@ -51,7 +51,7 @@ pub struct DepthwiseConv2D {
     pub bias_initializer: Initializer,
 }
 
-fn single() -> usize {
+pub(super) fn single() -> usize {
     1
 }
 

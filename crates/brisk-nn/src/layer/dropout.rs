@@ -33,10 +33,16 @@ impl Dropout {
 impl Layer for Dropout {
     fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
         let x = cx.one(inputs)?;
-        if !(0.0..1.0).contains(&self.rate) {
-            return Err(cx.error(format!("expected a rate from 0 to below 1, found {}", self.rate)));
-        }
+        check_rate(cx, self.rate)?;
         let y = cx.key().map_or(x, |key| op::dropout(x, key, self.rate));
         Ok(cx.hand_on(x, y))
+    }
+}
+
+/// An error unless a share can be left out.
+pub(super) fn check_rate(cx: &Context<'_>, rate: f64) -> Result<()> {
+    match (0.0..1.0).contains(&rate) {
+        true => Ok(()),
+        false => Err(cx.error(format!("expected a rate from 0 to below 1, found {rate}"))),
     }
 }

@@ -31,6 +31,10 @@ pub struct GRU {
     /// Whether a bias is added.
     #[serde(default = "yes")]
     pub use_bias: bool,
+    /// Whether the state is reset after its product with the recurrent kernel, rather than before; then `tanh(x_h + (r h) R_h)`
+    /// takes the place of `tanh(x_h + r s_h)`, and the bias is `[3 units]`.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub reset_after: bool,
     /// How the kernel starts.
     #[serde(default = "glorot")]
     pub kernel_initializer: Initializer,
@@ -51,12 +55,17 @@ pub struct GRU {
     pub go_backwards: bool,
 }
 
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
 impl GRU {
     /// With Keras's defaults.
     pub fn new(units: usize) -> GRU {
         GRU {
             units,
             use_bias: true,
+            reset_after: true,
             kernel_initializer: glorot(),
             recurrent_initializer: orthogonal(),
             bias_initializer: zeros(),
@@ -70,6 +79,8 @@ impl GRU {
     super::setters! {
         /// Whether a bias is added.
         use_bias: bool;
+        /// Whether the state is reset after its product with the recurrent kernel, rather than before.
+        reset_after: bool;
         /// How the kernel starts.
         kernel_initializer: Initializer;
         /// How the recurrent kernel starts.
@@ -93,7 +104,7 @@ impl GRU {
         in_place: bool,
     ) -> Result<Value<'g>> {
         let recurrent = Recurrent {
-            cell: Cell::Gru,
+            cell: if self.reset_after { Cell::Gru } else { Cell::GruResetBefore },
             units: self.units,
             use_bias: self.use_bias,
             kernel_initializer: &self.kernel_initializer,

@@ -133,6 +133,32 @@ layers! {
     activation: ActivationLayer, "Activation", "activation";
     onnx: Onnx, "Onnx", "onnx";
     onnx_output: OnnxOutput, "OnnxOutput", "onnx_output";
+    multiply: Multiply, "Multiply", "multiply";
+    average: Average, "Average", "average";
+    maximum: Maximum, "Maximum", "maximum";
+    minimum: Minimum, "Minimum", "minimum";
+    subtract: Subtract, "Subtract", "subtract";
+    dot: Dot, "Dot", "dot";
+    separable_conv2d: SeparableConv2D, "SeparableConv2D", "separable_conv2d";
+    separable_conv1d: SeparableConv1D, "SeparableConv1D", "separable_conv1d";
+    depthwise_conv1d: DepthwiseConv1D, "DepthwiseConv1D", "depthwise_conv1d";
+    conv1d_transpose: Conv1DTranspose, "Conv1DTranspose", "conv1d_transpose";
+    zero_padding1d: ZeroPadding1D, "ZeroPadding1D", "zero_padding1d";
+    cropping1d: Cropping1D, "Cropping1D", "cropping1d";
+    cropping2d: Cropping2D, "Cropping2D", "cropping2d";
+    up_sampling1d: UpSampling1D, "UpSampling1D", "up_sampling1d";
+    repeat_vector: RepeatVector, "RepeatVector", "repeat_vector";
+    permute: Permute, "Permute", "permute";
+    relu: ReLU, "ReLU", "re_lu";
+    prelu: PReLU, "PReLU", "p_re_lu";
+    spatial_dropout1d: SpatialDropout1D, "SpatialDropout1D", "spatial_dropout1d";
+    spatial_dropout2d: SpatialDropout2D, "SpatialDropout2D", "spatial_dropout2d";
+    gaussian_noise: GaussianNoise, "GaussianNoise", "gaussian_noise";
+    gaussian_dropout: GaussianDropout, "GaussianDropout", "gaussian_dropout";
+    rescaling: Rescaling, "Rescaling", "rescaling";
+    normalization: Normalization, "Normalization", "normalization";
+    group_normalization: GroupNormalization, "GroupNormalization", "group_normalization";
+    unit_normalization: UnitNormalization, "UnitNormalization", "unit_normalization";
 }
 
 mod recurrent;
@@ -142,6 +168,7 @@ pub use bidirectional::MergeMode;
 pub use conv1d::Padding1D;
 pub use sequence_pooling::Pooling;
 pub use up_sampling2d::Interpolation;
+pub use zero_padding1d::Ends;
 pub use zero_padding2d::Edges;
 
 impl Tagged for LayerConfig {
@@ -173,6 +200,8 @@ pub struct LayerSpec {
     pub name: Option<String>,
     /// The names of the layers whose results go in, `input` for what comes into the model. Empty: the layer before.
     pub inputs: Vec<String>,
+    /// The name of an earlier layer whose parameters it uses, of the same kind and arguments; without it it has its own.
+    pub shares: Option<String>,
     /// The layer.
     pub layer: LayerConfig,
 }
@@ -187,7 +216,7 @@ impl LayerSpec {
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn new(layer: impl Into<LayerConfig>) -> LayerSpec {
-        LayerSpec { name: None, inputs: Vec::new(), layer: layer.into() }
+        LayerSpec { name: None, inputs: Vec::new(), shares: None, layer: layer.into() }
     }
 
     /// With a name.
@@ -199,6 +228,22 @@ impl LayerSpec {
     /// With other inputs than the layer before.
     pub fn inputs<S: Into<String>>(mut self, inputs: impl IntoIterator<Item = S>) -> LayerSpec {
         self.inputs = inputs.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// With the parameters of an earlier layer.
+    ///
+    /// ```
+    /// use brisk_nn::{Dense, LayerSpec, Sequential};
+    /// let model = Sequential::new([4])
+    ///     .add(LayerSpec::new(Dense::new(4)).name("once"))
+    ///     .add(LayerSpec::new(Dense::new(4)).name("again").shares("once"))
+    ///     .build()?;
+    /// assert_eq!(model.param_specs()?.len(), 2);
+    /// # Ok::<(), brisk_nn::Error>(())
+    /// ```
+    pub fn shares(mut self, layer: impl Into<String>) -> LayerSpec {
+        self.shares = Some(layer.into());
         self
     }
 }
@@ -213,11 +258,11 @@ impl<'de> Deserialize<'de> for LayerSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<LayerSpec, D::Error> {
         let mut extra = Extra::default();
         let layer = read(deserializer, Some(&mut extra))?;
-        Ok(LayerSpec { name: extra.name, inputs: extra.inputs, layer })
+        Ok(LayerSpec { name: extra.name, inputs: extra.inputs, shares: extra.shares, layer })
     }
 }
 
-/// `Flatten` if it has no arguments, `{Dense: {name, inputs, units, ...}}` otherwise.
+/// `Flatten` if it has no arguments, `{Dense: {name, inputs, shares, units, ...}}` otherwise.
 impl Serialize for LayerSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::Error;
@@ -229,6 +274,9 @@ impl Serialize for LayerSpec {
         }
         if !self.inputs.is_empty() {
             map.insert("inputs".into(), self.inputs.clone().into());
+        }
+        if let Some(shares) = &self.shares {
+            map.insert("shares".into(), shares.as_str().into());
         }
         if let Some(own) = arguments.get(self.layer.kind()).and_then(|a| a.as_object()) {
             map.extend(own.clone());
@@ -255,7 +303,10 @@ impl JsonSchema for LayerSpec {
                 let inputs = serde_json::json!({"type": "array", "items": {"type": "string"},
                     "description": "Names of the layers whose results go in; without it, the layer before."});
                 properties.insert("name".into(), name);
+                let shares = serde_json::json!({"type": "string",
+                    "description": "The name of an earlier layer, of the same kind and arguments, whose parameters it uses."});
                 properties.insert("inputs".into(), inputs);
+                properties.insert("shares".into(), shares);
             }
             let properties = serde_json::json!({kind: schema});
             variants.push(serde_json::json!({"type": "object", "properties": properties, "required": [kind],

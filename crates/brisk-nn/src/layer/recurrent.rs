@@ -10,6 +10,7 @@ use crate::{Context, Initializer, Result};
 pub(super) enum Cell {
     Lstm,
     Gru,
+    GruResetBefore,
     Simple,
 }
 
@@ -65,7 +66,7 @@ impl Recurrent<'_> {
         let ([n, t, features], u) = (sequences(cx, x)?, self.units);
         let (gates, states) = match self.cell {
             Cell::Lstm => (4, 2),
-            Cell::Gru => (3, 1),
+            Cell::Gru | Cell::GruResetBefore => (3, 1),
             Cell::Simple => (1, 1),
         };
         check_sizes(cx, &[("units", u.saturating_mul(gates))])?;
@@ -79,7 +80,9 @@ impl Recurrent<'_> {
                     inner = bias.slice(0, 1, 2).reshape([gates * u]);
                     bias.slice(0, 0, 1).reshape([gates * u])
                 }
-                Cell::Lstm | Cell::Simple => cx.param("bias", [gates * u], self.bias_initializer)?,
+                Cell::Lstm | Cell::GruResetBefore | Cell::Simple => {
+                    cx.param("bias", [gates * u], self.bias_initializer)?
+                }
             };
             product = product + bias;
         }
@@ -100,6 +103,9 @@ impl Recurrent<'_> {
         let run = |result: Yield| match self.cell {
             Cell::Lstm => op::lstm(product, recurrent, initial, live, result, self.go_backwards),
             Cell::Gru => op::gru(product, recurrent, inner, initial, live, result, self.go_backwards),
+            Cell::GruResetBefore => {
+                op::gru_reset_before(product, recurrent, initial, live, result, self.go_backwards)
+            }
             Cell::Simple => op::simple_rnn(product, recurrent, initial, live, result, self.go_backwards),
         };
         let turned = self.go_backwards && !in_place;

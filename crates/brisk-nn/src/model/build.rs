@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{INPUT, ModelInput, ModelLayer, STATE, Source};
 use crate::config::closest;
-use crate::{Error, LayerSpec, Result};
+use crate::{Error, LayerConfig, LayerSpec, Result};
 
 /// Gives every layer its name and finds where its inputs come from; finds the layers that are the model's outputs, the
 /// last one if none are named.
@@ -45,11 +45,18 @@ pub(super) fn place(
                 Source::Input(number) => read[number] = true,
             }
         }
+        let shares = match &spec.shares {
+            Some(name) => {
+                Some(shared(name, &numbers, &placed, &spec.layer).map_err(|m| Error::layer(&names[i], m))?)
+            }
+            None => None,
+        };
         numbers.insert(&names[i], i);
         placed.push(ModelLayer {
             name: names[i].clone(),
             layer: spec.layer,
             inputs: sources,
+            shares,
             output: Default::default(),
         });
     }
@@ -69,6 +76,27 @@ pub(super) fn place(
             ),
         )),
         _ => Ok((placed, outputs)),
+    }
+}
+
+/// The number of the layer whose parameters another uses: of the first one, if it shares itself.
+fn shared(
+    name: &str,
+    numbers: &HashMap<&str, usize>,
+    placed: &[ModelLayer],
+    own: &LayerConfig,
+) -> Result<usize, String> {
+    let Some(&number) = numbers.get(name) else {
+        return Err(format!("there is no layer \"{name}\" before it to share parameters with"));
+    };
+    let other = &placed[number];
+    match other.layer.kind() == own.kind() {
+        true => Ok(other.shares.unwrap_or(number)),
+        false => Err(format!(
+            "it cannot share the parameters of \"{name}\", a {}; expected a {}",
+            other.layer.kind(),
+            own.kind()
+        )),
     }
 }
 

@@ -53,6 +53,8 @@ pub struct ModelLayer {
     pub layer: LayerConfig,
     /// Where its inputs come from.
     pub inputs: Vec<Source>,
+    /// The number of the earlier layer whose parameters it uses; `None` if it has its own.
+    pub shares: Option<usize>,
     /// The sizes of one row of what it yields; `None` for a length that differs from batch to batch.
     pub output: Vec<Option<usize>>,
 }
@@ -261,7 +263,8 @@ impl Model {
                 true => Vec::new(),
                 false => layer.inputs.iter().map(|&s| self.source_name(s)).collect(),
             };
-            LayerSpec { name: Some(layer.name.clone()), inputs, layer: layer.layer.clone() }
+            let shares = layer.shares.map(|s| self.layers[s].name.clone());
+            LayerSpec { name: Some(layer.name.clone()), inputs, shares, layer: layer.layer.clone() }
         };
         self.layers.iter().enumerate().map(spec).collect()
     }
@@ -319,7 +322,8 @@ impl Model {
                 }),
             };
             let inputs = layer.inputs.iter().map(value_of).collect::<Result<Vec<_>>>()?;
-            values.push(cx.layer(&layer.name, layer.layer.as_layer(), &inputs)?);
+            let scope = layer.shares.map_or(&layer.name, |s| &self.layers[s].name);
+            values.push(cx.layer(scope, layer.layer.as_layer(), &inputs)?);
         }
         Ok(values)
     }

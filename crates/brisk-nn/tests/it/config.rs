@@ -108,3 +108,33 @@ fn schemas_know_every_layer_and_its_arguments() {
     let loss = json!(schemars::schema_for!(Loss)).to_string();
     assert!(loss.contains("\"title\":\"Loss\"") && loss.contains("mean_squared_error"), "{loss}");
 }
+
+#[test]
+fn layers_share_the_parameters_of_earlier_ones_of_their_kind() {
+    let text = r#"{"input_shape": [4], "layers": [{"Dense": {"name": "a", "units": 4}}, {"Dense": {"name": "b", "shares": "a", "units": 4}}]}"#;
+    let model: Model = serde_json::from_str(text).unwrap();
+    let names: Vec<String> = model.param_specs().unwrap().into_iter().map(|p| p.name).collect();
+    assert_eq!(names, ["a.kernel", "a.bias"]);
+    let again: Model = serde_json::from_str(&serde_json::to_string(&model).unwrap()).unwrap();
+    assert_eq!(again, model);
+    for (from, to, expected) in [
+        (
+            "\"shares\": \"a\"",
+            "\"shares\": \"c\"",
+            "there is no layer \"c\" before it to share parameters with",
+        ),
+        (
+            "\"Dense\": {\"name\": \"b\", \"shares\": \"a\", \"units\": 4}",
+            "\"LayerNormalization\": {\"shares\": \"a\"}",
+            "it cannot share the parameters of \"a\", a Dense",
+        ),
+        (
+            "\"shares\": \"a\", \"units\": 4",
+            "\"shares\": \"a\", \"units\": 3",
+            "kernel is shared, but here it is [4, 3] and there [4, 4]",
+        ),
+    ] {
+        let error = serde_json::from_str::<Model>(&text.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

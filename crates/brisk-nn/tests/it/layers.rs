@@ -97,7 +97,17 @@ fn every_layer_agrees_with_pytorch() {
     let missing: Vec<_> = kinds.filter(|k| !seen.contains(k)).collect();
     assert_eq!(
         missing,
-        ["Dropout", "AttentionPooling", "MaskedLanguageHead", "SequencePooling", "TextEncoder"],
+        [
+            "Dropout",
+            "AttentionPooling",
+            "MaskedLanguageHead",
+            "SequencePooling",
+            "TextEncoder",
+            "SpatialDropout1D",
+            "SpatialDropout2D",
+            "GaussianNoise",
+            "GaussianDropout",
+        ],
         "layers without a golden"
     );
 }
@@ -124,5 +134,64 @@ fn dropout_drops_its_share_and_keeps_the_sum() {
             y.iter().all(|v| *v == 0.0 || (v - 4.0 / 3.0).abs() < 1e-6),
             "{runner} scales the others by 4/3"
         );
+    }
+}
+
+/// What a layer makes of ones in training, by each runner.
+fn of_ones(kind: &str, config: &Json, shape: &[usize]) -> Vec<Vec<f64>> {
+    let layer = layer(kind, config);
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, shape, DType::F32);
+    let key = b.input("key", Role::Scalar, [2], DType::I32);
+    let y = Context::training(&b, key).layer("layer", layer.as_layer(), &[x]).expect("fits");
+    let same = Context::new(&b).layer("layer", layer.as_layer(), &[x]).expect("fits");
+    assert_eq!(same.id(), x.id(), "in inference nothing happens");
+    let graph = b.finish(&[("y", y)], &[]).expect("a graph");
+    let ones = vec![1.0f32; shape.iter().product()];
+    let given = HashMap::from([
+        ("x".to_string(), Tensor::new(shape, ones).expect("ones")),
+        ("key".to_string(), Tensor::new([2], vec![3, 4]).expect("a key")),
+    ]);
+    RUNNERS.iter().map(|(_, run, ..)| run(&graph, &given)["y"].to_f64s()).collect()
+}
+
+#[test]
+fn spatial_dropout_drops_whole_channels_of_samples() {
+    for (kind, shape) in [("SpatialDropout1D", &[40, 6, 50][..]), ("SpatialDropout2D", &[40, 2, 3, 50])] {
+        for y in of_ones(kind, &json!({"rate": 0.25}), shape) {
+            let mut dropped = 0;
+            for sample in y.chunks(6 * 50) {
+                let first = &sample[..50];
+                assert!(
+                    sample.chunks(50).all(|place| place == first),
+                    "{kind}: all places lose the same channels"
+                );
+                assert!(
+                    first.iter().all(|v| *v == 0.0 || (v - 4.0 / 3.0).abs() < 1e-6),
+                    "{kind} scales the others"
+                );
+                dropped += first.iter().filter(|v| **v == 0.0).count();
+            }
+            assert!((400..600).contains(&dropped), "{kind} drops {dropped} of 2,000 channels");
+            assert!(y[..50] != y[300..350], "{kind}: samples lose different channels");
+        }
+    }
+}
+
+#[test]
+fn gaussian_noise_has_its_mean_and_deviation() {
+    for (kind, config) in
+        [("GaussianNoise", json!({"stddev": 0.5})), ("GaussianDropout", json!({"rate": 0.2}))]
+    {
+        for y in of_ones(kind, &config, &[100, 100]) {
+            let mean = y.iter().sum::<f64>() / y.len() as f64;
+            let deviation = (y.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / y.len() as f64).sqrt();
+            assert!((mean - 1.0).abs() < 0.02, "{kind}: mean {mean}");
+            assert!((deviation - 0.5).abs() < 0.02, "{kind}: deviation {deviation}");
+            assert!(
+                y.iter().any(|v| *v > 2.2) && y.iter().any(|v| *v < -0.2),
+                "{kind} has the tails of a normal"
+            );
+        }
     }
 }

@@ -108,21 +108,21 @@ impl Cell for Simple {
 }
 
 /// `[n, k u]` as `k` times `[n, u]`.
-fn split(v: Value<'_>, u: usize) -> Vec<Value<'_>> {
+pub(super) fn split(v: Value<'_>, u: usize) -> Vec<Value<'_>> {
     (0..v.last() / u.max(1)).map(|k| v.slice(1, k * u, (k + 1) * u)).collect()
 }
 
 /// Step `t` of `[n, t, w]`.
-fn at(v: Value<'_>, t: usize) -> Value<'_> {
+pub(super) fn at(v: Value<'_>, t: usize) -> Value<'_> {
     v.slice(1, t, t + 1).reshape([v.dim(0), v.last()])
 }
 
 /// `a` where the step is live, `b` elsewhere, for each of several.
-fn choose<'g>(live: Value<'g>, a: Vec<Value<'g>>, b: &[Value<'g>]) -> Vec<Value<'g>> {
+pub(super) fn choose<'g>(live: Value<'g>, a: Vec<Value<'g>>, b: &[Value<'g>]) -> Vec<Value<'g>> {
     a.into_iter().zip(b).map(|(a, &b)| live.select(a, b)).collect()
 }
 
-fn order(steps: usize, attrs: &Attrs) -> Vec<usize> {
+pub(super) fn order(steps: usize, attrs: &Attrs) -> Vec<usize> {
     match attrs.get_int("reverse") {
         0 => (0..steps).collect(),
         _ => (0..steps).rev().collect(),
@@ -130,7 +130,7 @@ fn order(steps: usize, attrs: &Attrs) -> Vec<usize> {
 }
 
 /// Where step `t` of a mask is live, `[n, 1]`.
-fn live(mask: Value<'_>, t: usize) -> Value<'_> {
+pub(super) fn live(mask: Value<'_>, t: usize) -> Value<'_> {
     let step = mask.slice(1, t, t + 1);
     step.builder().fill_as(0.0, step.shape(), step.dtype()).less(step)
 }

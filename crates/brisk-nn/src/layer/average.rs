@@ -1,0 +1,31 @@
+//! Average: the mean of several layers' results, element by element.
+
+use brisk_graph::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Layer;
+use super::add::merge;
+use crate::{Context, Result};
+
+/// `y = (x1 + x2 + ...) / count`; all have the same shape, or sizes of 1 that are stretched.
+///
+/// ```
+/// use brisk_nn::{Dense, LayerSpec, Average, Sequential};
+/// let model = Sequential::new([8])
+///     .add(LayerSpec::new(Dense::new(8)).name("inner"))
+///     .add(LayerSpec::new(Average {}).inputs(["input", "inner"]))
+///     .build()?;
+/// assert_eq!(model.output_shape().dims(), [8]);
+/// # Ok::<(), brisk_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Average {}
+
+impl Layer for Average {
+    fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
+        let sum = merge(cx, inputs, |a, b| a + b)?;
+        Ok(cx.hand_on(sum, sum * (1.0 / inputs.len() as f64)))
+    }
+}

@@ -1,0 +1,33 @@
+//! Subtract: the difference of two layers' results, element by element.
+
+use brisk_graph::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Layer;
+use super::add::merge;
+use crate::{Context, Result};
+
+/// `y = x1 - x2`; all have the same shape, or sizes of 1 that are stretched.
+///
+/// ```
+/// use brisk_nn::{Dense, LayerSpec, Subtract, Sequential};
+/// let model = Sequential::new([8])
+///     .add(LayerSpec::new(Dense::new(8)).name("inner"))
+///     .add(LayerSpec::new(Subtract {}).inputs(["input", "inner"]))
+///     .build()?;
+/// assert_eq!(model.output_shape().dims(), [8]);
+/// # Ok::<(), brisk_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Subtract {}
+
+impl Layer for Subtract {
+    fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
+        if inputs.len() != 2 {
+            return Err(cx.error(format!("expected two inputs, found {}; name them: inputs: [a, b]", inputs.len())));
+        }
+        merge(cx, inputs, |a, b| a - b)
+    }
+}
