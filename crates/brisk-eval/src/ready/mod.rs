@@ -13,7 +13,7 @@ use brisk_data::{
     Feature, Features, ImageFeature, ImageSpec, Layout, Layouts, Preprocessing, Scaling, Target,
     VectorFeature,
 };
-use brisk_format::{HfFolder, SavedModel, import_onnx, is_model, load_model, read_onnx};
+use brisk_format::{HfFolder, SavedModel, import_onnx, is_model, load_keras, load_model, read_onnx};
 use brisk_graph::DType;
 use brisk_nn::{Rows, X};
 use indexmap::{IndexMap, IndexSet};
@@ -70,10 +70,17 @@ pub enum Takes {
 }
 
 impl Ready {
-    /// Reads `runs/NAME`, `runs/NAME/model`, any other model folder, a Hugging Face folder, or an ONNX file.
+    /// Reads `runs/NAME`, `runs/NAME/model`, any other model folder, a Hugging Face folder, or a file of ONNX or Keras.
     pub fn open(path: &Path) -> Result<Ready> {
-        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) && path.is_file() {
-            return Ready::new(import_onnx(path, read_onnx(path)?)?, Path::new(""));
+        let kind = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        match kind.as_str() {
+            "onnx" if path.is_file() => {
+                return Ready::new(import_onnx(path, read_onnx(path)?)?, Path::new(""));
+            }
+            "keras" | "h5" | "hdf5" if path.is_file() => {
+                return Ready::new(load_keras(path)?.saved, Path::new(""));
+            }
+            _ => {}
         }
         let is_run = path.join("config.yaml").is_file() && !is_model(path);
         if !is_run && HfFolder::is_one(path) {

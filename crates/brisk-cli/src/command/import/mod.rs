@@ -2,6 +2,7 @@
 
 mod check;
 mod huggingface;
+mod keras;
 mod onnx;
 mod torch;
 
@@ -22,6 +23,8 @@ use crate::printer::Printer;
 /// FILE.onnx: operators of ONNX's versions 7 to 23; docs/onnx.md lists them. The model folder holds the graph and its parameters, to be
 /// asked, served, or trained on.
 ///
+/// FILE.keras, and whole models in .h5: layers of Keras's become Brisk's, with their weights; Lambda layers and other code are refused.
+///
 /// FILE.pt, .pth, .bin or .ckpt of PyTorch: the tensors of a state dict, for the model that `--into` names; layers are matched by name and by
 /// order, and `--rename` says what that cannot find. Without `--into`: what is in the file.
 ///
@@ -29,7 +32,7 @@ use crate::printer::Printer;
 /// bert, roberta, xlm-roberta, camembert, distilbert and electra are understood.
 #[derive(Args)]
 pub struct Import {
-    /// A model file (.onnx, .pt, .pth, .bin, .ckpt), or a folder with config.json and model.safetensors
+    /// A model file (.onnx, .keras, .h5, .pt, .pth, .bin, .ckpt), or a folder with config.json and model.safetensors
     #[arg(value_name = "FILE|FOLDER")]
     path: PathBuf,
     /// The model folder to write. Of a Hugging Face folder: the encoder with its tokenizer, and what stands on it; without a head, the
@@ -73,9 +76,10 @@ impl Import {
         }
         match extension(&self.path).as_str() {
             "onnx" => onnx::run(&self, &printer),
+            "keras" | "h5" | "hdf5" => keras::run(&self, &printer),
             "pt" | "pth" | "bin" | "ckpt" => torch::run(&self, &printer),
             _ => Err(bad_input(format!(
-                "{}: expected a model file (.onnx, .pt, .pth, .bin, .ckpt) or a Hugging Face folder",
+                "{}: expected a model file (.onnx, .keras, .h5, .pt, .pth, .bin, .ckpt) or a Hugging Face folder",
                 self.path.display()
             ))),
         }
