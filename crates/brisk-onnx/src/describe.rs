@@ -57,7 +57,7 @@ pub fn describe(model: &Model) -> Result<Vec<Row>> {
                 parameters += Shape::from(&parameter.shape[..]).elements();
             }
         }
-        let ty = |(a, b): (Option<(Elem, Shape)>, Option<(Elem, Shape)>)| match (a, b) {
+        let ty = |(a, b): (Made, Made)| match (a, b) {
             (Some((elem, a)), Some((_, b))) if a.rank() == b.rank() => {
                 let dims = a.iter().zip(b.iter()).map(|(&a, &b)| size([a, b], &open)).collect();
                 Type::Tensor(elem, Some(dims))
@@ -91,7 +91,9 @@ fn size(pair: [usize; 2], open: &[String]) -> Dim {
     place.map_or(Dim::Unknown, |p| Dim::Name(open[p].clone()))
 }
 
-type Traced = Vec<(Node, Vec<Option<(Elem, Shape)>>)>;
+/// The type and shape of a result that is a tensor.
+type Made = Option<(Elem, Shape)>;
+type Traced = Vec<(Node, Vec<Made>)>;
 
 fn trace(model: &Model, open: &[String], which: usize) -> Result<Traced> {
     let b = Builder::new();

@@ -48,6 +48,8 @@ use crate::step::{Kernel, Loc, Ref, Step};
 pub struct Cpu {
     /// What all programs of the device share: they run one at a time.
     workplace: Arc<Mutex<Workplace>>,
+    /// What was computed once, from state that nobody has changed.
+    kept: Arc<Mutex<Kept>>,
     threads: usize,
     machine: Machine,
     precision: Precision,
@@ -58,10 +60,10 @@ impl Cpu {
     pub fn new(threads: usize) -> Cpu {
         let threads = threads.max(1);
         let memory = Memory { shared: Block::new(0), sums: Block::new(0), arenas: Block::new(0) };
-        let (pool, matrices, kept) = (Pool::new(threads), Matrices::default(), Kept::default());
-        let workplace = Workplace { pool, memory, matrices, kept };
+        let workplace = Workplace { pool: Pool::new(threads), memory, matrices: Matrices::default() };
         let workplace = Arc::new(Mutex::new(workplace));
-        Cpu { workplace, threads, machine: Machine::default(), precision: Precision::F32 }
+        let kept = Arc::default();
+        Cpu { workplace, kept, threads, machine: Machine::default(), precision: Precision::F32 }
     }
 
     /// The same device, rounding the operands of large matrix products: those of dense layers with at least 8,192 weights, and of
@@ -123,7 +125,7 @@ impl Cpu {
             Some(Split { frozen, rest }) => {
                 graph = rest;
                 let program = self.compile_part(&frozen, &Options::default(), false)?;
-                Some(Prologue::new(&frozen, program))
+                Some(Prologue::new(&frozen, self.precision, program))
             }
             None => None,
         };
@@ -138,6 +140,7 @@ impl Cpu {
         let needed = graph.inputs.iter().map(|i| needed[i.id.index()] || i.role == Role::State).collect();
         Ok(Box::new(CpuProgram {
             prologue,
+            kept: self.kept.clone(),
             graph,
             plan,
             needed,
@@ -167,9 +170,8 @@ impl Device for Cpu {
     }
 
     fn trim(&self) {
-        let mut workplace = self.workplace.lock().unwrap_or_else(|e| e.into_inner());
-        workplace.kept.forget_changed();
-        workplace.matrices.forget_changed();
+        self.kept.lock().unwrap_or_else(|e| e.into_inner()).forget_changed();
+        self.workplace.lock().unwrap_or_else(|e| e.into_inner()).matrices.forget_changed();
     }
 }
 
@@ -236,7 +238,6 @@ struct Workplace {
     pool: Pool,
     memory: Memory,
     matrices: Matrices,
-    kept: Kept,
 }
 
 struct Memory {
@@ -246,8 +247,9 @@ struct Memory {
 }
 
 struct CpuProgram {
-    /// What is done once.
+    /// What is done once, and where that is kept.
     prologue: Option<Prologue>,
+    kept: Arc<Mutex<Kept>>,
     graph: Graph,
     plan: Plan,
     /// For each input of the graph, whether it must be given.
@@ -264,14 +266,12 @@ struct CpuProgram {
 impl Program for CpuProgram {
     fn run(&mut self, inputs: &[(&str, &Tensor)], state: &mut State) -> Result<Vec<Tensor>> {
         let own = match &mut self.prologue {
-            Some(prologue) => prologue.made(state, &mut |f| {
-                f(&mut self.workplace.lock().unwrap_or_else(|e| e.into_inner()).kept);
-            })?,
+            Some(prologue) => prologue.made(state, &self.kept)?,
             None => Arc::default(),
         };
         let bound = self.bind(inputs, &own, state)?;
         let mut workplace = self.workplace.lock().unwrap_or_else(|e| e.into_inner());
-        let Workplace { pool, memory, matrices, .. } = &mut *workplace;
+        let Workplace { pool, memory, matrices } = &mut *workplace;
         matrices.forget_changed();
         let kept = self.plan.kept.iter().map(|k| {
             let name = &self.graph.inputs[k.input].name;

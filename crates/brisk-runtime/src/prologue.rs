@@ -1,9 +1,10 @@
 //! What a program computes once, from state that nobody changes, and keeps.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use brisk_graph::{Data, Graph, Op, Prim, Tensor};
+use brisk_kernels::matmul::Precision;
 
 use crate::device::{Error, Program, Result, State};
 
@@ -45,38 +46,34 @@ impl Kept {
 }
 
 impl Prologue {
-    /// Of a compiled graph of state alone.
-    pub fn new(graph: &Graph, program: Box<dyn Program>) -> Prologue {
+    /// Of a graph of state alone, compiled for products in a precision.
+    pub fn new(graph: &Graph, precision: Precision, program: Box<dyn Program>) -> Prologue {
         let sources = graph.inputs.iter().map(|i| i.name.clone()).collect();
         let results = graph.outputs.iter().map(|o| o.0.clone()).collect();
-        Prologue { program, sources, results, fingerprint: (graph.to_string(), constants(graph)) }
+        Prologue {
+            program,
+            sources,
+            results,
+            fingerprint: (format!("{} {graph}", precision.name()), constants(graph)),
+        }
     }
 
     /// What there is for this state: made before, or now.
-    pub fn made(
-        &mut self,
-        state: &mut State,
-        kept: &mut dyn FnMut(&mut dyn FnMut(&mut Kept)),
-    ) -> Result<Arc<State>> {
+    pub fn made(&mut self, state: &mut State, kept: &Mutex<Kept>) -> Result<Arc<State>> {
+        let lock = || kept.lock().unwrap_or_else(|e| e.into_inner());
         let mut identities = Vec::with_capacity(self.sources.len());
         for name in &self.sources {
             let tensor = state.get(name).ok_or_else(|| Error::Missing { name: name.clone() })?;
             identities.push(tensor.identity());
         }
-        let mut found = None;
-        kept(&mut |kept| {
-            kept.forget_changed();
-            found = kept.find(&self.fingerprint, &identities);
-        });
-        if let Some(found) = found {
+        lock().forget_changed();
+        if let Some(found) = lock().find(&self.fingerprint, &identities) {
             return Ok(found);
         }
         let tensors = self.program.run(&[], state)?;
         let made: Arc<State> = Arc::new(self.results.iter().cloned().zip(tensors).collect());
-        kept(&mut |kept| {
-            let (fingerprint, sources) = (self.fingerprint.clone(), identities.clone());
-            kept.0.push(Entry { fingerprint, sources, made: made.clone() });
-        });
+        let fingerprint = self.fingerprint.clone();
+        lock().0.push(Entry { fingerprint, sources: identities, made: made.clone() });
         Ok(made)
     }
 }

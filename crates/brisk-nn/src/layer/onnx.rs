@@ -30,7 +30,7 @@ use crate::{Context, Initializer, Result};
 pub struct Onnx {
     /// The graph, as `brisk import` writes it.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
-    pub model: brisk_onnx::Model,
+    pub model: Box<brisk_onnx::Model>,
     /// Pictures come in with their channels last.
     #[serde(default)]
     pub channels_last: bool,
@@ -39,7 +39,7 @@ pub struct Onnx {
 impl Onnx {
     /// Of a graph, with inputs as the graph has them.
     pub fn new(model: brisk_onnx::Model) -> Onnx {
-        Onnx { model, channels_last: false }
+        Onnx { model: Box::new(model), channels_last: false }
     }
 
     /// With pictures whose channels come last.
