@@ -8,7 +8,8 @@
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
 //! - [`read_flax`]: checkpoints of Flax.
 //! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet.
-//! - [`TfCheckpoint`] and [`read_saved_model`]: the variables and the graphs of TensorFlow.
+//! - [`TfCheckpoint`] and [`read_saved_model`]: the variables and the graphs of TensorFlow;
+//!   [`import_saved_model`] and [`import_frozen_graph`] translate them into ONNX's vocabulary.
 //! - [`TorchFile`]: checkpoints of PyTorch, tensor by tensor, without running them.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
@@ -53,7 +54,8 @@ pub use onnx::{OnnxFile, import_onnx, read_onnx, read_onnx_value};
 pub use report::LoadReport;
 pub use tensorflow::{
     TfAttribute, TfCheckpoint, TfConstant, TfEndpoint, TfFunction, TfGraph, TfInput, TfNode, TfObject,
-    TfObjectVariable, TfSavedModel, TfShape, TfSignature, TfType, TfVariable, read_saved_model,
+    TfObjectVariable, TfSavedModel, TfShape, TfSignature, TfType, TfVariable, import_frozen_graph,
+    import_saved_model, read_saved_model,
 };
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
 pub use torch::{StateDict, TorchFile, TorchValue, WeightRule};
