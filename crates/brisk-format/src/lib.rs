@@ -7,7 +7,7 @@
 //! - [`HfFolder`] and [`save_huggingface`]: encoders of BERT's kind as `transformers` reads and writes them.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
 //! - [`read_flax`]: checkpoints of Flax.
-//! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet.
+//! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet; [`import_mxnet`] translates them into ONNX's vocabulary.
 //! - [`TfCheckpoint`] and [`read_saved_model`]: the variables and the graphs of TensorFlow;
 //!   [`import_saved_model`] and [`import_frozen_graph`] translate them into ONNX's vocabulary.
 //! - [`TorchFile`]: checkpoints of PyTorch, tensor by tensor, without running them.
@@ -47,7 +47,8 @@ pub use huggingface::{
 pub use mapped::MappedTensors;
 pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
 pub use mxnet::{
-    MxnetInput, MxnetNode, MxnetParameters, MxnetSymbol, read_mxnet_parameters, read_mxnet_symbol,
+    MxnetInput, MxnetNode, MxnetParameters, MxnetSymbol, import_mxnet, read_mxnet_parameters,
+    read_mxnet_symbol,
 };
 pub use npz::{load_npz, save_npz};
 pub use onnx::{OnnxFile, import_onnx, read_onnx, read_onnx_value};

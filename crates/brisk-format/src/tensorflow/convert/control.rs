@@ -136,7 +136,7 @@ fn turns(c: &mut Call<'_, '_>) -> Made {
     let attributes = vec![("body", Attribute::Graph(Box::new(body)))];
     let made = c.walk.emit.call(&c.node.name, "Loop", &operands, attributes, begin.len())?;
     let mut made = made.into_iter().map(Value::of);
-    let result = |(value, fixed): (Value, &bool)| if *fixed { Some(value) } else { made.next() };
+    let mut result = |(value, fixed): (Value, &bool)| if *fixed { Some(value) } else { made.next() };
     initial.into_iter().zip(&fixed).map(|v| result(v).ok_or_else(|| "a value is lost".to_string())).collect()
 }
 

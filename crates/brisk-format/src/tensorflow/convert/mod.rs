@@ -18,7 +18,6 @@ mod value;
 mod variables;
 mod walk;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use brisk_onnx::{Dim, Elem, Port, Type};
@@ -133,6 +132,3 @@ fn elem(dtype: TfType) -> Result<Elem, String> {
         _ => return Err(format!("elements of {dtype} have no like in ONNX")),
     })
 }
-
-/// The functions of a graph that has none.
-const NO_FUNCTIONS: &BTreeMap<String, super::TfFunction> = &BTreeMap::new();

@@ -9,8 +9,6 @@ pub(super) enum Value {
     Tensor(Tensor),
     /// A variable, by its number among those that are known.
     Variable(usize),
-    /// Nothing that can be read.
-    Nothing,
 }
 
 /// A tensor, and what is known of it.
@@ -40,7 +38,6 @@ impl Value {
         match self {
             Value::Tensor(tensor) => Ok(tensor),
             Value::Variable(_) => Err("expected a tensor, found a variable that was not read".into()),
-            Value::Nothing => Err("expected a tensor, found nothing".into()),
         }
     }
 }
