@@ -204,7 +204,7 @@ class Control(tf.Module):
         for step in tf.range(4):
             total = total + x * tf.cast(step, tf.float32)
         power = tf.while_loop(lambda y: tf.reduce_max(y) < 10.0, lambda y: y * 2.0, [tf.abs(x) + 0.1])[0]
-        rows = tf.map_fn(lambda row: tf.reduce_sum(row) * row, x)
+        rows = tf.map_fn(lambda row: tf.exp(row) * 2.0, x)
         small = tf.cond(tf.reduce_sum(x) > 100.0, lambda: x, lambda: x - 1.0)
         return {"total": total, "power": power, "rows": rows, "small": small}
 

@@ -8,6 +8,7 @@ mod huggingface;
 mod mapped;
 mod model;
 mod mxnet;
+mod mxnet_convert;
 mod safetensors;
 mod tensorflow;
 mod torch;

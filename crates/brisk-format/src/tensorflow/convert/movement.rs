@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use brisk_onnx::{Attribute, Elem};
+use brisk_onnx::Attribute;
 
-use super::super::TfType;
 use super::call::{Call, Made, Run};
 use super::value::{Tensor, Value};
 use crate::onnx::emit::text;
 
 pub(super) const OPS: &[(&str, Run)] = &[
+    ("BatchToSpaceND", from_batch),
     ("ConcatV2", |c| {
         let last = c.inputs.len().checked_sub(1).ok_or("it has no operands")?;
         let axis = c.known_one(last, "the axis")?;
@@ -54,6 +54,7 @@ pub(super) const OPS: &[(&str, Run)] = &[
         // Updates of the same place are added.
         c.done("ScatterND", &[&zeros, &at, &updates], vec![("reduction", text("add"))])
     }),
+    ("SpaceToBatchND", to_batch),
     ("Split", |c| {
         let axis = c.known_one(0, "the axis")?;
         let (x, n) = (c.x(1)?, parts(c, "num_split")?);
@@ -92,7 +93,22 @@ fn parts(c: &Call<'_, '_>, name: &str) -> Result<usize, String> {
 fn concat(c: &mut Call<'_, '_>, axis: i64) -> Made {
     let inputs = c.all()?;
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    c.done("Concat", &inputs, vec![("axis", Attribute::Int(axis))])
+    let mut parts = Vec::new();
+    for i in 0..c.inputs.len() {
+        let tensor = c.value(i)?.tensor()?;
+        let list = tensor.dims.as_ref().is_some_and(|d| d.len() == 1) && axis == 0;
+        parts.push(tensor.ints.as_ref().filter(|_| list).map(|ints| ints.to_vec()));
+    }
+    let name = c.emit("Concat", &inputs, vec![("axis", Attribute::Int(axis))])?;
+    Ok(vec![listed(name, parts.into_iter().collect::<Option<Vec<_>>>().map(|p| p.concat()))])
+}
+
+/// A list of which some numbers are known, if it is a short one.
+fn listed(name: String, ints: Option<Vec<Option<i64>>>) -> Value {
+    const LONGEST: usize = 16;
+    let ints = ints.filter(|i| i.len() <= LONGEST);
+    let dims: Option<Rc<[usize]>> = ints.as_ref().map(|i| [i.len()].into());
+    Value::Tensor(Tensor { name, ints: ints.map(Into::into), dims })
 }
 
 fn gather(c: &mut Call<'_, '_>, axis: i64) -> Made {
@@ -123,27 +139,18 @@ fn band(c: &mut Call<'_, '_>) -> Made {
 fn pack(c: &mut Call<'_, '_>) -> Made {
     let axis = c.int("axis", 0)?;
     let axes = c.list(&[axis])?;
-    let mut ints = Some(Vec::new());
-    let mut parts = Vec::new();
+    let (mut parts, mut numbers) = (Vec::new(), Vec::new());
     for i in 0..c.inputs.len() {
         let tensor = c.value(i)?.tensor()?.clone();
-        let whole = matches!(c.elem("T", TfType(1))?, Elem::Int32 | Elem::Int64);
-        let one = match (&tensor.ints, &tensor.dims) {
-            (Some(ints), Some(dims)) if whole && dims.is_empty() => ints.first().copied().flatten(),
-            _ => None,
-        };
-        ints = ints.filter(|_| whole && axis == 0 && c.inputs.len() <= 16);
-        if let Some(ints) = &mut ints {
-            ints.push(one);
-        }
+        let scalar = tensor.dims.as_ref().is_some_and(|d| d.is_empty());
+        numbers.push(tensor.ints.filter(|_| scalar).and_then(|ints| ints.first().copied().flatten()));
         parts.push(c.emit("Unsqueeze", &[&tensor.name, &axes], vec![])?);
     }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let name = c.emit("Concat", &parts, vec![("axis", Attribute::Int(axis))])?;
-    // Some of them must be known for this to be a list of single numbers.
-    let ints = ints.filter(|i| i.iter().any(Option::is_some));
-    let dims: Option<Rc<[usize]>> = ints.as_ref().map(|i| [i.len()].into());
-    Ok(vec![Value::Tensor(Tensor { name, ints: ints.map(Into::into), dims })])
+    // If one of them is a single number, all are.
+    let list = axis == 0 && numbers.iter().any(Option::is_some);
+    Ok(vec![listed(name, list.then_some(numbers))])
 }
 
 /// TensorFlow has the cells before and after each axis in a row; ONNX has all before, then all after.
@@ -183,4 +190,77 @@ fn split_v(c: &mut Call<'_, '_>) -> Made {
     let attributes = vec![("axis", Attribute::Int(axis))];
     let made = c.walk.emit.call(&c.node.name, "Split", &[&x, &sizes], attributes, n)?;
     Ok(made.into_iter().map(Value::of).collect())
+}
+
+/// The size of an axis.
+fn size(c: &mut Call<'_, '_>, x: &str, axis: i64) -> Result<String, String> {
+    c.emit("Shape", &[x], vec![("start", Attribute::Int(axis)), ("end", Attribute::Int(axis + 1))])
+}
+
+/// A list of lists.
+fn joined(c: &mut Call<'_, '_>, lists: &[String]) -> Result<String, String> {
+    let lists: Vec<&str> = lists.iter().map(String::as_str).collect();
+    c.emit("Concat", &lists, vec![("axis", Attribute::Int(0))])
+}
+
+/// The cells between those of a convolution with holes become pictures of their own.
+fn to_batch(c: &mut Call<'_, '_>) -> Made {
+    let (x, blocks) = (c.x(0)?, c.known(1, "blocks")?);
+    let n = blocks.len() as i64;
+    let pads = c.int64(2)?;
+    let turned = c.emit("Transpose", &[&pads], vec![("perm", Attribute::Ints(vec![1, 0]))])?;
+    let flat = c.list(&[-1])?;
+    let pads = c.emit("Reshape", &[&turned, &flat], vec![])?;
+    let axes = c.list(&(1..=n).collect::<Vec<_>>())?;
+    let x = c.emit("Pad", &[&x, &pads, "", &axes], vec![])?;
+    let batch = size(c, &x, 0)?;
+    let (mut parted, mut joined_sizes) = (vec![batch.clone()], vec![flat.clone()]);
+    for (&block, axis) in blocks.iter().zip(1..) {
+        let (all, block) = (size(c, &x, axis)?, c.list(&[block])?);
+        let each = c.emit("Div", &[&all, &block], vec![])?;
+        parted.extend([each.clone(), block]);
+        joined_sizes.push(each);
+    }
+    parted.push(flat);
+    joined_sizes.push(c.emit("Shape", &[&x], vec![("start", Attribute::Int(n + 1))])?);
+    let (parted, whole) = (joined(c, &parted)?, joined(c, &joined_sizes)?);
+    let y = c.emit("Reshape", &[&x, &parted], vec![])?;
+    let perm = (1..=n).map(|i| 2 * i).chain([0]).chain((1..=n).map(|i| 2 * i - 1)).chain([2 * n + 1]);
+    let y = c.emit("Transpose", &[&y], vec![("perm", Attribute::Ints(perm.collect()))])?;
+    c.done("Reshape", &[&y, &whole], vec![])
+}
+
+/// Back into one picture, whose edges are cut off.
+fn from_batch(c: &mut Call<'_, '_>) -> Made {
+    let (x, blocks) = (c.x(0)?, c.known(1, "blocks")?);
+    let n = blocks.len() as i64;
+    let pictures = c.list(&[blocks.iter().fold(1i64, |a, &b| a.saturating_mul(b))])?;
+    let (all, flat) = (size(c, &x, 0)?, c.list(&[-1])?);
+    let batch = c.emit("Div", &[&all, &pictures], vec![])?;
+    let (mut parted, mut whole, mut sizes) = (Vec::new(), vec![batch.clone()], Vec::new());
+    for &block in &blocks {
+        parted.push(c.list(&[block])?);
+    }
+    parted.push(batch);
+    for (&block, axis) in blocks.iter().zip(1..) {
+        let (each, block) = (size(c, &x, axis)?, c.list(&[block])?);
+        sizes.push(c.emit("Mul", &[&each, &block], vec![])?);
+        parted.push(each);
+    }
+    parted.push(flat);
+    whole.extend(sizes.iter().cloned());
+    whole.push(c.emit("Shape", &[&x], vec![("start", Attribute::Int(n + 1))])?);
+    let (parted, whole, sizes) = (joined(c, &parted)?, joined(c, &whole)?, joined(c, &sizes)?);
+    let y = c.emit("Reshape", &[&x, &parted], vec![])?;
+    let perm = [n].into_iter().chain((0..n).flat_map(|i| [n + 1 + i, i])).chain([2 * n + 1]);
+    let y = c.emit("Transpose", &[&y], vec![("perm", Attribute::Ints(perm.collect()))])?;
+    let y = c.emit("Reshape", &[&y, &whole], vec![])?;
+    let crops = c.int64(2)?;
+    let (before, after, one) =
+        (c.walk.emit.ints(&[], &[0])?, c.walk.emit.ints(&[], &[1])?, Attribute::Int(1));
+    let starts = c.emit("Gather", &[&crops, &before], vec![("axis", one.clone())])?;
+    let cut = c.emit("Gather", &[&crops, &after], vec![("axis", one)])?;
+    let ends = c.emit("Sub", &[&sizes, &cut], vec![])?;
+    let axes = c.list(&(1..=n).collect::<Vec<_>>())?;
+    c.done("Slice", &[&y, &starts, &ends, &axes], vec![])
 }

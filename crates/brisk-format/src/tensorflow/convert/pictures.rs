@@ -153,23 +153,34 @@ fn transposed(c: &mut Call<'_, '_>, axes: i64) -> Made {
     let sizes = c.value(0)?.tensor()?.ints.clone();
     let size = |i: i64| sizes.as_ref()?.get((first + i) as usize).copied().flatten();
     let sizes: Option<Vec<i64>> = (0..axes).map(size).collect();
-    match (c.text("padding", "")?, sizes) {
-        ("SAME" | "VALID", Some(sizes)) => {
-            attributes.push(("output_shape", Attribute::Ints(sizes)));
-            attributes.push(("auto_pad", text("SAME_UPPER")));
+    let same = match c.text("padding", "")? {
+        "SAME" => true,
+        "VALID" => false,
+        other => {
+            return Err(format!("attribute \"padding\": expected SAME or VALID, found {other:?}"));
         }
-        // As many as the strides say, which is what layers ask for.
-        ("SAME", None) => attributes.push(("auto_pad", text("SAME_UPPER"))),
-        (other, _) => {
-            return Err(format!(
-                "with padding {other:?} the size of its result must be known; export the model with the sizes of its inputs"
-            ));
-        }
+    };
+    if same {
+        // Without sizes as many as the strides say, which is what layers ask for.
+        attributes.push(("auto_pad", text("SAME_UPPER")));
+        attributes.extend(sizes.map(|sizes| ("output_shape", Attribute::Ints(sizes))));
     }
     let (w, x) = (c.x(1)?, to_first(c, 2, axes)?);
     let w = kernel(c, &w, axes)?;
     let y = c.emit("ConvTranspose", &[&x, &w], attributes)?;
-    back(c, &y, axes)
+    let made = back(c, &y, axes)?;
+    match &made[..] {
+        [y] if !same => {
+            // What no window reaches is 0.
+            let (y, sizes) = (y.name()?.to_string(), c.int64(0)?);
+            let found = c.emit("Shape", &[&y], vec![])?;
+            let missing = c.emit("Sub", &[&sizes, &found], vec![])?;
+            let none = c.list(&vec![0; axes as usize + 2])?;
+            let pads = c.emit("Concat", &[&none, &missing], vec![("axis", Attribute::Int(0))])?;
+            c.done("Pad", &[&y, &pads], vec![])
+        }
+        _ => Ok(made),
+    }
 }
 
 fn pool(c: &mut Call<'_, '_>, op: &str, axes: i64) -> Made {
