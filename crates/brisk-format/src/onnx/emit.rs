@@ -1,9 +1,9 @@
 //! Making a graph in ONNX's vocabulary, node by node.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use brisk_graph::Tensor;
-use brisk_onnx::{Attribute, Constant, Elem, Graph, Model, Node, Port, Type};
+use brisk_onnx::{Attribute, Constant, Elem, Graph, Model, Node, Port, Type, Unknown};
 use brisk_runtime::State;
 
 use super::OnnxFile;
@@ -11,8 +11,8 @@ use super::read::add;
 
 /// The version of ONNX's operators that is written.
 const OPSET: i64 = 21;
-/// The most nodes that a graph may become, with its functions written out where they are called.
-const MOST_NODES: usize = 1 << 18;
+/// The most steps that a translation may take: each node, and each value that it reads or makes, is one.
+const MOST_STEPS: usize = 1 << 20;
 /// The longest name, in bytes.
 const LONGEST: usize = 200;
 
@@ -39,19 +39,19 @@ impl Emitter {
             names: kept.into_iter().collect(),
             asked: HashMap::new(),
             ints: HashMap::new(),
-            left: MOST_NODES,
+            left: MOST_STEPS,
         }
     }
 
-    /// Counts a step of the translation, which is bounded however often functions are called.
-    pub fn step(&mut self) -> Result<(), String> {
-        match self.left.checked_sub(1) {
+    /// Counts steps of the translation, which are bounded however often functions are called.
+    pub fn step(&mut self, count: usize) -> Result<(), String> {
+        match self.left.checked_sub(count) {
             Some(left) => {
                 self.left = left;
                 Ok(())
             }
             None => Err(format!(
-                "with its functions written out the graph has more than {MOST_NODES} operations; export a smaller part of it"
+                "with its functions written out the graph takes more than {MOST_STEPS} steps to translate; export a smaller part of it"
             )),
         }
     }
@@ -85,7 +85,7 @@ impl Emitter {
         attributes: Vec<(&str, Attribute)>,
         outputs: usize,
     ) -> Result<Vec<String>, String> {
-        self.step()?;
+        self.step(1 + inputs.len() + outputs)?;
         let outputs: Vec<String> = (0..outputs).map(|_| self.unique(name)).collect();
         self.push(op, inputs, attributes, outputs.clone());
         Ok(outputs)
@@ -167,4 +167,20 @@ impl Emitter {
 /// A word as an attribute.
 pub(crate) fn text(word: &str) -> Attribute {
     Attribute::String(word.into())
+}
+
+/// Says which operators of a framework have no translation, with the nodes that call them; nothing if there are none.
+pub(crate) fn translatable(framework: &str, unknown: BTreeMap<&str, BTreeSet<&str>>) -> Result<(), String> {
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let list = unknown.into_iter().map(|(op, nodes)| {
+        let nodes = nodes.into_iter().map(String::from).collect();
+        Unknown { op: op.into(), nodes }.to_string()
+    });
+    let list: Vec<String> = list.collect();
+    Err(format!(
+        "the model uses operators of {framework} that have no translation: {}; export it to ONNX, or without them",
+        list.join("; ")
+    ))
 }

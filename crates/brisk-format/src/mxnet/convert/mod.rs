@@ -10,11 +10,11 @@ mod movement;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use brisk_onnx::{Constant, Dim, Elem, Error as OnnxError, Port, Type, Unknown};
+use brisk_onnx::{Constant, Dim, Elem, Port, Type};
 
 use self::call::{Call, Operator, operator};
 use super::{MxnetNode, MxnetParameters, MxnetSymbol, read_mxnet_parameters, read_mxnet_symbol};
-use crate::onnx::emit::Emitter;
+use crate::onnx::emit::{Emitter, translatable};
 use crate::{Error, OnnxFile, Result};
 
 /// A model of MXNet 1.x, `NAME-symbol.json` and `NAME-0000.params`, in ONNX's vocabulary, as it answers: the inputs of the graph
@@ -118,13 +118,7 @@ fn check(graph: &MxnetSymbol, needed: &[bool]) -> Result<(), String> {
             unknown.entry(&node.op).or_default().insert(&node.name);
         }
     }
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let list = unknown
-        .into_iter()
-        .map(|(op, nodes)| Unknown { op: op.into(), nodes: nodes.into_iter().map(String::from).collect() });
-    Err(OnnxError::Operators(list.collect()).to_string())
+    translatable("MXNet", unknown)
 }
 
 /// The type of an input: as its node says, or as the weights of what reads it first do.

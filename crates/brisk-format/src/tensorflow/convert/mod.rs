@@ -7,6 +7,8 @@ mod call;
 mod control;
 mod elementwise;
 mod frozen;
+#[cfg(test)]
+mod hostile;
 mod lists;
 mod movement;
 mod pictures;

@@ -5,6 +5,9 @@ use brisk_onnx::Attribute;
 use super::call::{Call, Made, Run};
 use crate::onnx::emit::text;
 
+/// The longest equation of an `Einsum`, in bytes; longer ones would be copied with every call of a function.
+const LONGEST: usize = 256;
+
 pub(super) const OPS: &[(&str, Run)] = &[
     ("BatchMatMul", |c| batches(c, ["adj_x", "adj_y"])),
     ("BatchMatMulV2", |c| batches(c, ["adj_x", "adj_y"])),
@@ -12,8 +15,15 @@ pub(super) const OPS: &[(&str, Run)] = &[
     ("Einsum", |c| {
         let inputs = c.all()?;
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let equation = text(c.text("equation", "")?);
-        c.done("Einsum", &inputs, vec![("equation", equation)])
+        let equation = c.text("equation", "")?;
+        if equation.len() > LONGEST {
+            return Err(format!(
+                "attribute \"equation\": expected at most {LONGEST} bytes, found {}",
+                equation.len()
+            ));
+        }
+        let attributes = vec![("equation", text(equation))];
+        c.done("Einsum", &inputs, attributes)
     }),
     ("MatMul", |c| {
         let (mut a, mut b) = (c.x(0)?, c.x(1)?);

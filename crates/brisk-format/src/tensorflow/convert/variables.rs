@@ -1,6 +1,6 @@
 //! Which variable of the checkpoint a node of the graph means.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use brisk_graph::Tensor;
 
@@ -15,7 +15,7 @@ pub(super) struct Variables<'m> {
     /// What nodes of the outermost graph are bound to.
     by_node: HashMap<&'m str, usize>,
     /// Keys of those that training does not change.
-    fixed: Vec<&'m str>,
+    fixed: HashSet<&'m str>,
 }
 
 impl<'m> Variables<'m> {
@@ -57,7 +57,7 @@ impl<'m> Variables<'m> {
 
     /// Whether training changes it.
     pub fn is_trainable(&self, variable: &TfVariable) -> bool {
-        !self.fixed.contains(&variable.key.as_str())
+        !self.fixed.contains(variable.key.as_str())
     }
 }
 

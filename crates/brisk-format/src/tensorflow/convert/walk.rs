@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use brisk_graph::{Data, Tensor as Numbers};
-use brisk_onnx::{Constant, Elem, Error, Unknown};
+use brisk_onnx::{Constant, Elem};
 
 use super::super::{TfAttribute, TfConstant, TfFunction, TfGraph, TfInput, TfNode, TfType};
 use super::call::{Call, operator};
 use super::elem;
 use super::value::{Tensor, Value};
 use super::variables::Variables;
-use crate::onnx::emit::Emitter;
+use crate::onnx::emit::{Emitter, translatable};
 
 /// How deep functions may call one another.
 const DEEPEST: usize = 24;
@@ -124,7 +124,7 @@ impl<'m> Walk<'m> {
             if values.contains_key(node.name.as_str()) {
                 continue;
             }
-            self.emit.step()?;
+            self.emit.step(1 + node.inputs.len())?;
             let within = |m: String| format!("node {:?} ({}): {m}", node.name, node.op);
             let inputs = node.inputs.iter().map(|i| read(graph, values, i)).collect::<Result<_, _>>();
             let made = inputs.and_then(|inputs| self.node(node, inputs)).map_err(within)?;
@@ -201,14 +201,7 @@ impl<'m> Walk<'m> {
                 }
             }
         }
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let list = unknown.into_iter().map(|(op, nodes)| Unknown {
-            op: op.into(),
-            nodes: nodes.into_iter().map(String::from).collect(),
-        });
-        Err(Error::Operators(list.collect()).to_string())
+        translatable("TensorFlow", unknown)
     }
 }
 

@@ -109,3 +109,12 @@ fn a_translated_model_is_kept_and_says_what_is_trained() {
     let loaded = load_model(&kept.path().join("model")).unwrap();
     assert_eq!(loaded.state.len(), saved.state.len());
 }
+
+#[test]
+fn graphs_become_models_that_can_be_trained() {
+    for name in ["resnet", "gru", "bidirectional", "transformer", "several", "session", "frozen"] {
+        let dir = unpacked(name);
+        let model = import_onnx(dir.path(), read(dir.path())).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(model.state.len() > 1, "{name}");
+    }
+}
