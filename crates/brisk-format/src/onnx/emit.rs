@@ -110,8 +110,8 @@ impl Emitter {
         }
     }
 
-    /// Adds numbers that are written in the graph: a constant, or a parameter if they are many.
-    pub fn constant(&mut self, name: &str, constant: Constant, trainable: bool) -> String {
+    /// Adds numbers of the model: a parameter, or a constant of the graph if they are few or no floats.
+    pub fn weights(&mut self, name: &str, constant: Constant, trainable: bool) -> String {
         let name = self.unique(name);
         add(&mut self.graph, &mut self.parameters, &name, constant, trainable);
         name
@@ -127,6 +127,14 @@ impl Emitter {
         let name = self.unique("ints");
         self.graph.constants.insert(name.clone(), constant);
         self.ints.insert(key, name.clone());
+        Ok(name)
+    }
+
+    /// Floats that the graph itself needs.
+    pub fn floats(&mut self, values: Vec<f32>) -> Result<String, String> {
+        let tensor = Tensor::new([values.len()], values).map_err(|e| e.to_string())?;
+        let name = self.unique("numbers");
+        self.graph.constants.insert(name.clone(), Constant::Numbers(Elem::Float, tensor));
         Ok(name)
     }
 

@@ -94,3 +94,12 @@ fn what_cannot_be_translated_is_said() {
     );
     fails(&node("SliceChannel", r#""num_outputs": "99999999999""#), "[[1, 0, 0]]", "expected 1 to 65536");
 }
+
+#[test]
+fn an_output_may_be_there_twice() {
+    let nodes =
+        r#"{"op": "null", "name": "x", "inputs": []}, {"op": "tanh", "name": "n", "inputs": [[0, 0, 0]]}"#;
+    let file = import(nodes, "[[1, 0, 0], [1, 0, 0]]").unwrap();
+    let names: Vec<&str> = file.model.graph.outputs.iter().map(|o| o.name.as_str()).collect();
+    assert_eq!(names, ["n_output", "n_output_1"]);
+}

@@ -52,8 +52,7 @@ pub(super) const OPS: &[Operator] = &[
             return Err("expected the sample_type nearest and one operand".into());
         }
         let (x, scale) = (c.x(0)?, c.int("scale", 1)? as f32);
-        let scales = Tensor::new([4], vec![1.0, 1.0, scale, scale]).map_err(|e| e.to_string())?;
-        let scales = c.emit.constant("scales", Constant::Numbers(Elem::Float, scales), false);
+        let scales = c.emit.floats(vec![1.0, 1.0, scale, scale])?;
         let attributes = vec![
             ("mode", text("nearest")),
             ("coordinate_transformation_mode", text("asymmetric")),
@@ -154,7 +153,7 @@ fn batch_norm(c: &mut Call<'_>) -> Made {
         let shape = c.dims(1).ok_or("its gamma is no parameter")?;
         let elements = shape.iter().product();
         let ones = Tensor::new(shape, vec![1.0f32; elements]).map_err(|e| e.to_string())?;
-        gamma = c.emit.constant("ones", Constant::Numbers(Elem::Float, ones), false);
+        gamma = c.emit.weights("ones", Constant::Numbers(Elem::Float, ones), false);
     }
     let eps = c.float("eps", 1e-3)?;
     c.done("BatchNormalization", &[&x, &gamma, &beta, &mean, &variance], vec![epsilon(eps)])

@@ -20,8 +20,8 @@ use crate::{Error, OnnxFile, Result};
 /// A model of MXNet 1.x, `NAME-symbol.json` and `NAME-0000.params`, in ONNX's vocabulary, as it answers: the inputs of the graph
 /// that have no parameter come in, without the labels of losses.
 ///
-/// Graphs of MXNet do not say how large their inputs are; an input that a convolution or a dense layer reads first gets what
-/// their weights say. An error lists the operators that have no translation, all of them with their nodes.
+/// Most graphs of MXNet do not say how large their inputs are, as `__shape__` of a variable does; an input without it that a
+/// convolution or a dense layer reads first gets what their weights say. An error lists the operators that have no translation, all of them with their nodes.
 ///
 /// ```no_run
 /// use brisk_format::{import_mxnet, import_onnx};
@@ -44,18 +44,25 @@ fn convert(graph: &MxnetSymbol, parameters: MxnetParameters) -> Result<OnnxFile,
         needed.get(*i) == Some(&true) && node.is_variable() && has(&node.name).is_none()
     };
     let inputs: Vec<(usize, &MxnetNode)> = graph.nodes.iter().enumerate().filter(wanted).collect();
+    let mut emit = Emitter::new(inputs.iter().map(|(_, n)| n.name.clone()));
     let mut outputs: Vec<String> = Vec::new();
     for head in &graph.heads {
         let node = graph.nodes.get(head.node).ok_or("an output is that of no node")?;
         let number = if head.output == 0 { String::new() } else { head.output.to_string() };
-        outputs.push(format!("{}_output{number}", node.name));
+        outputs.push(emit.unique(&format!("{}_output{number}", node.name)));
     }
-    let kept = inputs.iter().map(|(_, n)| n.name.clone()).chain(outputs.iter().cloned());
-    let mut emit = Emitter::new(kept);
+    let mut readers: HashMap<usize, &MxnetNode> = HashMap::new();
+    for node in &graph.nodes {
+        if let Some(first) = node.inputs.first() {
+            readers.entry(first.node).or_insert(node);
+        }
+    }
+    let port = |&(i, node): &(usize, &MxnetNode)| {
+        let ty = kind(graph, node, readers.get(&i).copied(), &parameters);
+        Port { name: node.name.clone(), ty }
+    };
+    let ports: Vec<Port> = inputs.iter().map(port).collect();
     let mut values: HashMap<usize, Vec<String>> = HashMap::new();
-    let ports =
-        inputs.iter().map(|&(i, node)| Port { name: node.name.clone(), ty: kind(graph, i, &parameters) });
-    let ports: Vec<Port> = ports.collect();
     for (i, node) in graph.nodes.iter().enumerate().filter(|(i, _)| needed.get(*i) == Some(&true)) {
         let made = if !node.is_variable() {
             let within = |m: String| format!("node {:?} ({}): {m}", node.name, node.op);
@@ -75,7 +82,7 @@ fn convert(graph: &MxnetSymbol, parameters: MxnetParameters) -> Result<OnnxFile,
                     Constant::ints(elem, &tensor.shape()[..], ints).map_err(|e| e.to_string())?
                 }
             };
-            vec![emit.constant(&node.name, constant, trainable)]
+            vec![emit.weights(&node.name, constant, trainable)]
         } else {
             vec![node.name.clone()]
         };
@@ -122,15 +129,19 @@ fn check(graph: &MxnetSymbol, needed: &[bool]) -> Result<(), String> {
 }
 
 /// The type of an input: as its node says, or as the weights of what reads it first do.
-fn kind(graph: &MxnetSymbol, i: usize, parameters: &MxnetParameters) -> Type {
-    if let Some(shape) = graph.nodes.get(i).and_then(MxnetNode::shape) {
+fn kind(
+    graph: &MxnetSymbol,
+    node: &MxnetNode,
+    reader: Option<&MxnetNode>,
+    parameters: &MxnetParameters,
+) -> Type {
+    if let Some(shape) = node.shape() {
         let dims = shape.iter().map(|&d| match usize::try_from(d) {
             Ok(d) if d > 0 => Dim::Size(d),
             _ => Dim::Unknown,
         });
         return Type::Tensor(Elem::Float, Some(dims.collect()));
     }
-    let reader = graph.nodes.iter().find(|n| n.inputs.first().is_some_and(|input| input.node == i));
     let weights = reader.and_then(|n| n.inputs.get(1)).and_then(|input| graph.nodes.get(input.node));
     let weights = weights.and_then(|w| parameters.arguments.get(&w.name)).map(|t| t.shape().to_vec());
     let dims = match (reader, weights.as_deref()) {

@@ -180,7 +180,9 @@ fn slice(c: &mut Call<'_>) -> Made {
     let (mut starts, mut ends, mut steps) = (Vec::new(), Vec::new(), Vec::new());
     for (i, (begin, end)) in begin.iter().zip(&end).enumerate() {
         let (first, last) = if step(i) > 0 { (0, i64::MAX) } else { (i64::MAX, i64::MIN) };
-        (starts.push(begin.unwrap_or(first)), ends.push(end.unwrap_or(last)), steps.push(step(i)));
+        starts.push(begin.unwrap_or(first));
+        ends.push(end.unwrap_or(last));
+        steps.push(step(i));
     }
     let axes: Vec<i64> = (0..starts.len() as i64).collect();
     let [starts, ends, axes, steps] = [c.list(&starts)?, c.list(&ends)?, c.list(&axes)?, c.list(&steps)?];

@@ -72,12 +72,12 @@ fn branch(c: &mut Call<'_, '_>) -> Made {
         condition = c.cast(&condition, Elem::Bool)?;
     }
     let mut graphs = Vec::new();
-    for (ours, theirs) in [("then_branch", "then_branch"), ("else_branch", "else_branch")] {
-        let called = c.called(theirs)?;
+    for name in ["then_branch", "else_branch"] {
+        let called = c.called(name)?;
         c.walk.emit.open();
         let outputs = c.walk.function(&called, c.inputs.iter().skip(1).cloned().collect())?;
         let graph = c.walk.emit.close(vec![], names(&outputs)?);
-        graphs.push((ours, graph));
+        graphs.push((name, graph));
     }
     let count = graphs.iter().map(|(_, g)| g.outputs.len()).min().unwrap_or(0);
     let attributes = graphs.into_iter().map(|(name, g)| (name, Attribute::Graph(Box::new(g)))).collect();

@@ -83,14 +83,20 @@ fn strided(c: &mut Call<'_, '_>) -> Made {
             Entry::Cell => {
                 let start = bound(c, 1, i)?;
                 ends.push(next(c, &start)?);
-                (starts.push(start), by.push(1), axes.push(axis), gone.push(axis));
+                starts.push(start);
+                by.push(1);
+                axes.push(axis);
+                gone.push(axis);
             }
             Entry::Stretch => {
                 let (first, last) = if step > 0 { (0, i64::MAX) } else { (i64::MAX, i64::MIN) };
                 let start = if is(begin_mask, i) { Bound::Known(first) } else { bound(c, 1, i)? };
                 let end = if is(end_mask, i) { Bound::Known(last) } else { bound(c, 2, i)? };
                 if !matches!((&start, &end, step), (Bound::Known(0), Bound::Known(i64::MAX), 1)) {
-                    (starts.push(start), ends.push(end), by.push(step), axes.push(axis));
+                    starts.push(start);
+                    ends.push(end);
+                    by.push(step);
+                    axes.push(axis);
                 }
             }
         }

@@ -11,13 +11,16 @@ pub(super) enum Value {
     Variable(usize),
 }
 
+/// Whole numbers in a row; `None` for one that is not known.
+pub(super) type Ints = Rc<[Option<i64>]>;
+
 /// A tensor, and what is known of it.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
     /// Its name in ONNX's graph.
     pub name: String,
-    /// Its elements, if they are a few whole numbers; `None` for one that is not known.
-    pub ints: Option<Rc<[Option<i64>]>>,
+    /// Its elements, if they are a few whole numbers.
+    pub ints: Option<Ints>,
     /// Its shape.
     pub dims: Option<Rc<[usize]>>,
 }

@@ -9,7 +9,7 @@ use brisk_onnx::{Constant, Elem};
 use super::super::{TfAttribute, TfConstant, TfFunction, TfGraph, TfInput, TfNode, TfType};
 use super::call::{Call, operator};
 use super::elem;
-use super::value::{Tensor, Value};
+use super::value::{Ints, Tensor, Value};
 use super::variables::Variables;
 use crate::onnx::emit::{Emitter, translatable};
 
@@ -149,7 +149,7 @@ impl<'m> Walk<'m> {
         let constant = node.constant().ok_or("it has no tensor")?;
         let (constant, ints) = numbers(constant)?;
         let dims = constant.shape().to_vec().into();
-        let name = self.emit.constant(&node.name, constant, self.frozen);
+        let name = self.emit.weights(&node.name, constant, self.frozen);
         let value = Value::Tensor(Tensor { name, ints, dims: Some(dims) });
         self.constants.insert(node, value.clone());
         Ok(value)
@@ -163,7 +163,7 @@ impl<'m> Walk<'m> {
         let variable = self.variables.get(number).ok_or("there is no such variable")?;
         let constant = of_type(variable.dtype, self.variables.tensor(variable)?)?;
         let trainable = self.variables.is_trainable(variable);
-        let name = self.emit.constant(&variable.name, constant, trainable);
+        let name = self.emit.weights(&variable.name, constant, trainable);
         let dims: Rc<[usize]> = variable.shape.clone().into();
         let tensor = Tensor { name, ints: None, dims: Some(dims) };
         self.parameters.insert(number, tensor.clone());
@@ -206,7 +206,7 @@ impl<'m> Walk<'m> {
 }
 
 /// A constant in ONNX, and its elements if they are a few whole numbers.
-fn numbers(constant: &TfConstant) -> Result<(Constant, Option<Rc<[Option<i64>]>>), String> {
+fn numbers(constant: &TfConstant) -> Result<(Constant, Option<Ints>), String> {
     if let Some(texts) = constant.texts() {
         let mut texts: Vec<String> = texts.iter().map(|t| String::from_utf8_lossy(t).into_owned()).collect();
         let elements: usize = constant.shape().iter().product();
