@@ -9,8 +9,9 @@
 //! - [`load_keras`] and [`save_keras`]: models of Keras, in `.keras` and `.h5` files.
 //! - [`MappedTensors`]: safetensors files of others, tensor by tensor.
 //! - [`read_flax`]: checkpoints of Flax.
-//! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet.
-//! - [`TfCheckpoint`] and [`read_saved_model`]: the variables and the graphs of TensorFlow.
+//! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet; [`import_mxnet`] translates them into ONNX's vocabulary.
+//! - [`TfCheckpoint`] and [`read_saved_model`]: the variables and the graphs of TensorFlow;
+//!   [`import_saved_model`] and [`import_frozen_graph`] translate them into ONNX's vocabulary.
 //! - [`TorchFile`]: checkpoints of PyTorch, tensor by tensor, without running them.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
@@ -50,7 +51,8 @@ pub use keras::{KerasModel, KerasReport, KerasTraining, load_keras, save_keras};
 pub use mapped::MappedTensors;
 pub use model::{SavedModel, TENSORS, is_model, load_model, model_files, save_model};
 pub use mxnet::{
-    MxnetInput, MxnetNode, MxnetParameters, MxnetSymbol, read_mxnet_parameters, read_mxnet_symbol,
+    MxnetInput, MxnetNode, MxnetParameters, MxnetSymbol, import_mxnet, read_mxnet_parameters,
+    read_mxnet_symbol,
 };
 pub use npz::{load_npz, save_npz};
 pub use onnx::{
@@ -59,7 +61,8 @@ pub use onnx::{
 pub use report::LoadReport;
 pub use tensorflow::{
     TfAttribute, TfCheckpoint, TfConstant, TfEndpoint, TfFunction, TfGraph, TfInput, TfNode, TfObject,
-    TfObjectVariable, TfSavedModel, TfShape, TfSignature, TfType, TfVariable, read_saved_model,
+    TfObjectVariable, TfSavedModel, TfShape, TfSignature, TfType, TfVariable, import_frozen_graph,
+    import_saved_model, read_saved_model,
 };
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
 pub use torch::{StateDict, TorchFile, TorchValue, WeightRule};

@@ -58,6 +58,8 @@ fn goldens() -> anyhow::Result<()> {
         "check_layers.py",
         "huggingface.py",
         "tensorflow_files.py",
+        "tensorflow_graphs.py",
+        "mxnet_graphs.py",
         "torch_files.py",
         "torch_models.py",
     ] {

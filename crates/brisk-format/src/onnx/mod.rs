@@ -1,5 +1,6 @@
 //! ONNX files.
 
+pub(crate) mod emit;
 mod encode;
 mod export;
 mod import;

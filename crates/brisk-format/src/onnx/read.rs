@@ -64,11 +64,13 @@ pub fn read_onnx(path: &Path) -> Result<OnnxFile> {
     let fixed = fixed(&model.graph);
     for (proto, stretch) in &skeleton.initializers {
         let constant = elements(path, &mut file, proto, *stretch)?;
-        add(&mut model.graph, &mut parameters, &proto.name, constant, &fixed);
+        let trainable = !fixed.contains(&proto.name);
+        add(&mut model.graph, &mut parameters, &proto.name, constant, trainable);
     }
     for sparse in &graph.sparse_initializer {
         let name = sparse.values.as_ref().map(|v| v.name.clone()).unwrap_or_default();
-        add(&mut model.graph, &mut parameters, &name, dense(sparse).map_err(content)?, &fixed);
+        let trainable = !fixed.contains(&name);
+        add(&mut model.graph, &mut parameters, &name, dense(sparse).map_err(content)?, trainable);
     }
     // Old files name their initializers among the inputs.
     let own = std::mem::take(&mut model.graph.inputs);
@@ -100,7 +102,13 @@ fn fixed(graph: &Graph) -> HashSet<String> {
 }
 
 /// Puts an initializer in its place: what was learned is a parameter, what belongs to the graph a constant.
-fn add(graph: &mut Graph, parameters: &mut State, name: &str, constant: Constant, fixed: &HashSet<String>) {
+pub(super) fn add(
+    graph: &mut Graph,
+    parameters: &mut State,
+    name: &str,
+    constant: Constant,
+    trainable: bool,
+) {
     if let Constant::Numbers(elem, tensor) = &constant {
         let elements = tensor.elements();
         let learned = match elem.is_float() {
@@ -109,7 +117,7 @@ fn add(graph: &mut Graph, parameters: &mut State, name: &str, constant: Constant
         };
         if learned && let Some(floats) = floats(tensor) {
             let shape = tensor.shape().to_vec();
-            let trainable = elem.is_float() && !fixed.contains(name);
+            let trainable = trainable && elem.is_float();
             graph.parameters.insert(name.into(), Parameter { elem: *elem, shape, trainable });
             parameters.insert(name, floats);
             return;

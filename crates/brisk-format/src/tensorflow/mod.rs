@@ -4,6 +4,7 @@ mod bundle;
 mod checkpoint;
 mod checksum;
 mod constant;
+mod convert;
 mod graph;
 mod names;
 #[allow(missing_docs, clippy::all, unused_qualifications)]
@@ -16,6 +17,7 @@ mod types;
 
 pub use checkpoint::{TfCheckpoint, TfVariable};
 pub use constant::TfConstant;
+pub use convert::{import_frozen_graph, import_saved_model};
 pub use graph::{TfAttribute, TfFunction, TfGraph, TfInput, TfNode};
 pub use saved_model::{TfEndpoint, TfObject, TfObjectVariable, TfSavedModel, TfSignature, read_saved_model};
 pub use types::{TfShape, TfType};

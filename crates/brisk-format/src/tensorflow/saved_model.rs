@@ -106,13 +106,7 @@ fn read(bytes: Bytes, path: &Path) -> Result<TfSavedModel, Fault> {
     let mut constants = Constants::new(path);
     let graph_def = meta.graph_def.unwrap_or_default();
     let graph = TfGraph::read(graph_def.node, &HashSet::new(), &mut constants)?;
-    let mut functions = BTreeMap::new();
-    for function in graph_def.library.unwrap_or_default().function {
-        let (name, function) = TfFunction::read(function, &mut constants)?;
-        if functions.insert(name.clone(), function).is_some() {
-            return Err(Fault::Unsound(format!("two functions are called {name:?}")));
-        }
-    }
+    let functions = functions(graph_def.library.unwrap_or_default(), &mut constants)?;
     let mut signatures = BTreeMap::new();
     for (name, signature) in meta.signature_def {
         let read =
@@ -122,6 +116,21 @@ fn read(bytes: Bytes, path: &Path) -> Result<TfSavedModel, Fault> {
     let (objects, bound) = objects(meta.object_graph_def.unwrap_or_default())?;
     let tensorflow_version = meta.meta_info_def.unwrap_or_default().tensorflow_version;
     Ok(TfSavedModel { tensorflow_version, graph, functions, signatures, objects, bound })
+}
+
+/// The functions of a library, by name.
+pub(super) fn functions(
+    library: proto::FunctionDefLibrary,
+    constants: &mut Constants,
+) -> Result<BTreeMap<String, TfFunction>, Fault> {
+    let mut functions = BTreeMap::new();
+    for function in library.function {
+        let (name, function) = TfFunction::read(function, constants)?;
+        if functions.insert(name.clone(), function).is_some() {
+            return Err(Fault::Unsound(format!("two functions are called {name:?}")));
+        }
+    }
+    Ok(functions)
 }
 
 /// The graph for serving, or the only one.

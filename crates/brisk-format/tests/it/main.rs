@@ -9,6 +9,7 @@ mod keras;
 mod mapped;
 mod model;
 mod mxnet;
+mod mxnet_convert;
 mod onnx_export;
 mod safetensors;
 mod tensorflow;

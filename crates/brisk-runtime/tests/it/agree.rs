@@ -407,6 +407,17 @@ fn whole_convolutions_of_several_images_agree() {
 }
 
 #[test]
+fn what_reads_a_sum_waits_for_it() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [2, 3], DType::F32);
+    let row = x.slice(0, 0, 1).reshape([3]);
+    let product = row * row.sum(&[0]).broadcast_to([3]);
+    let w = b.input("w", Role::State, [4, 5], DType::F32);
+    let by_column = w * w.sum(&[0]).expand(0).broadcast_to([4, 5]);
+    check(&b.finish(&[("product", product), ("by_column", by_column)], &[]).unwrap());
+}
+
+#[test]
 fn rare_element_types_are_evaluated_on_the_host() {
     use brisk_graph::prim::Binary;
     let b = Builder::new();

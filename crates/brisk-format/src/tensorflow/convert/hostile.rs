@@ -1,0 +1,145 @@
+//! Graphs that cannot be translated, or would take for ever.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::super::constant::Constants;
+use super::super::graph::{TfFunction, TfGraph, TfInput};
+use super::super::proto::{self, AttrValue, attr_value::Value};
+use super::super::{TfEndpoint, TfSavedModel, TfSignature, TfType};
+use super::convert;
+use super::variables::Variables;
+
+fn function_named(name: &str) -> AttrValue {
+    let func = proto::NameAttrList { name: name.into(), attr: HashMap::new() };
+    AttrValue { value: Some(Value::Func(func)) }
+}
+
+fn node(name: &str, op: &str, inputs: &[&str], attributes: Vec<(&str, AttrValue)>) -> Bytes {
+    let node = proto::NodeDef {
+        name: name.into(),
+        op: op.into(),
+        input: inputs.iter().map(|i| i.to_string()).collect(),
+        attr: attributes.into_iter().map(|(n, a)| (n.to_string(), a)).collect(),
+    };
+    node.encode_to_vec().into()
+}
+
+fn call(name: &str, function: &str, input: &str) -> Bytes {
+    node(name, "PartitionedCall", &[input], vec![("f", function_named(function))])
+}
+
+/// A function of `x` that gives the value `result`.
+fn function(name: &str, nodes: Vec<Bytes>, result: &str) -> Bytes {
+    let arg = |name: &str| proto::op_def::ArgDef { name: name.into(), r#type: 1 };
+    let signature = proto::OpDef { name: name.into(), input_arg: vec![arg("x")], output_arg: vec![arg("y")] };
+    let ret = HashMap::from([("y".to_string(), result.to_string())]);
+    let function = proto::FunctionDef { signature: Some(signature), node_def: nodes, ret };
+    function.encode_to_vec().into()
+}
+
+/// A model of one input, the node `x`, and one output, the node `y`.
+fn model(nodes: Vec<Bytes>, functions: Vec<Bytes>) -> TfSavedModel {
+    let mut constants = Constants::new("m.pb".as_ref());
+    let placeholder = node("x", "Placeholder", &[], vec![]);
+    let nodes = [placeholder].into_iter().chain(nodes).collect();
+    let endpoint = |node: &str| {
+        let value = Some(TfInput { node: node.into(), output: None, index: 0 });
+        BTreeMap::from([(format!("the {node}"), TfEndpoint { value, dtype: TfType(1), shape: None })])
+    };
+    let signature = TfSignature { inputs: endpoint("x"), outputs: endpoint("y") };
+    TfSavedModel {
+        tensorflow_version: String::new(),
+        graph: TfGraph::read(nodes, &HashSet::new(), &mut constants).unwrap(),
+        functions: functions.into_iter().map(|f| TfFunction::read(f, &mut constants).unwrap()).collect(),
+        signatures: BTreeMap::from([("serving_default".into(), signature)]),
+        objects: Vec::new(),
+        bound: BTreeMap::new(),
+    }
+}
+
+fn said(model: &TfSavedModel) -> String {
+    convert(model, Variables::default()).unwrap_err()
+}
+
+#[test]
+fn a_sound_graph_is_translated() {
+    let f = function("f", vec![node("r", "Relu", &["x"], vec![])], "r:activations:0");
+    let file = convert(&model(vec![call("y", "f", "x")], vec![f]), Variables::default()).unwrap();
+    let ops: Vec<&str> = file.model.graph.nodes.iter().map(|n| n.op.as_str()).collect();
+    assert_eq!(ops, ["Relu", "Identity"]);
+    assert_eq!(file.model.graph.nodes[0].inputs, ["the x"]);
+    assert_eq!(file.model.graph.nodes[1].outputs, ["the y"]);
+}
+
+#[test]
+fn all_unknown_operators_are_named() {
+    let f =
+        function("f", vec![node("b", "Frob", &["x"], vec![]), node("c", "Nix", &["b:y:0"], vec![])], "c:y:0");
+    let unused = function("g", vec![node("d", "Else", &["x"], vec![])], "d:y:0");
+    let found = said(&model(vec![node("a", "Frob", &["x"], vec![]), call("y", "f", "a")], vec![f, unused]));
+    assert!(found.contains("Frob (nodes a, b); Nix (nodes c);"), "{found}");
+}
+
+#[test]
+fn functions_may_not_call_themselves() {
+    let f = function("f", vec![call("again", "f", "x")], "again:output:0");
+    let found = said(&model(vec![call("y", "f", "x")], vec![f]));
+    assert!(found.contains("functions call one another more than 24 deep"), "{found}");
+    let turns =
+        node("y", "While", &["x"], vec![("cond", function_named("f")), ("body", function_named("f"))]);
+    let itself = |name: &str| {
+        let turns = vec![("cond", function_named(name)), ("body", function_named(name))];
+        function(name, vec![node("w", "While", &["x"], turns)], "w:output:0")
+    };
+    let found = said(&model(vec![turns], vec![itself("f")]));
+    assert!(found.contains("functions call one another more than 24 deep"), "{found}");
+}
+
+#[test]
+fn functions_that_call_others_twice_do_not_take_for_ever() {
+    let name = |i: usize| format!("f{i}");
+    let twice = |i: usize| {
+        let calls = vec![call("a", &name(i + 1), "x"), call("b", &name(i + 1), "a:output:0")];
+        function(&name(i), calls, "b:output:0")
+    };
+    let last = function(&name(22), vec![node("r", "Relu", &["x"], vec![])], "r:activations:0");
+    let functions = (0..22).map(twice).chain([last]).collect();
+    let found = said(&model(vec![call("y", "f0", "x")], functions));
+    assert!(found.contains("steps to translate; export a smaller part"), "{found}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let found = said(&model(vec![call("y", "nowhere", "x")], vec![]));
+    assert!(found.contains("node \"y\" (PartitionedCall): the model has no function \"nowhere\""), "{found}");
+    let found = said(&model(vec![node("y", "AddV2", &["x", "x:7"], vec![])], vec![]));
+    assert!(found.contains("there is no value 7 of \"x\""), "{found}");
+    let found = said(&model(vec![node("y", "Conv2D", &["x"], vec![])], vec![]));
+    assert!(found.contains("attribute \"padding\": expected SAME, VALID or EXPLICIT"), "{found}");
+    let found = said(&model(vec![node("y", "VarHandleOp", &[], vec![])], vec![]));
+    assert!(found.contains("has no variable \"y\""), "{found}");
+    let huge = AttrValue { value: Some(Value::I(i64::MAX)) };
+    let found = said(&model(vec![node("y", "Unpack", &["x"], vec![("num", huge)])], vec![]));
+    assert!(found.contains("attribute \"num\": expected 0 to 65536"), "{found}");
+    let wrong = AttrValue { value: Some(Value::F(1.0)) };
+    let found = said(&model(vec![node("y", "MatMul", &["x", "x"], vec![("transpose_a", wrong)])], vec![]));
+    assert!(found.contains("attribute \"transpose_a\": expected a truth value"), "{found}");
+    let of = AttrValue { value: Some(Value::Placeholder("T".into())) };
+    let found = said(&model(vec![node("y", "Cast", &["x"], vec![("DstT", of)])], vec![]));
+    assert!(found.contains("is the attribute \"T\" of the function around it"), "{found}");
+}
+
+#[test]
+fn circles_and_signatures_without_inputs_are_refused() {
+    let circle = vec![node("a", "Relu", &["y"], vec![]), node("y", "Relu", &["a"], vec![])];
+    let found = said(&model(circle, vec![]));
+    assert!(found.contains("read each other in a circle"), "{found}");
+    let mut sound = model(vec![node("y", "Relu", &["x"], vec![])], vec![]);
+    let signature = sound.signatures.remove("serving_default").unwrap();
+    sound.signatures.extend([("a".into(), signature.clone()), ("b".into(), signature)]);
+    let found = said(&sound);
+    assert!(found.contains("no signature \"serving_default\", only [\"a\", \"b\"]"), "{found}");
+}
