@@ -9,7 +9,8 @@ mod torch;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use brisk_format::{import_frozen_graph, import_mxnet, import_saved_model, read_onnx};
 use clap::Args;
 
 use super::Compute;
@@ -27,6 +28,9 @@ use crate::printer::Printer;
 ///
 /// FILE.pt, .pth, .bin or .ckpt of PyTorch: the tensors of a state dict, for the model that `--into` names; layers are matched by name and by
 /// order, and `--rename` says what that cannot find. Without `--into`: what is in the file.
+///
+/// A SavedModel of TensorFlow (a folder with saved_model.pb), a frozen graph (.pb), and NAME-symbol.json of MXNet with its
+/// NAME-NNNN.params: graphs of inference.
 ///
 /// A Hugging Face folder: config.json, model.safetensors (or its shards) and what sentence-transformers adds. Encoders of the families
 /// bert, roberta, xlm-roberta, camembert, distilbert and electra are understood.
@@ -65,6 +69,9 @@ impl Import {
     pub fn run(self) -> Result<ExitCode> {
         let printer = Printer::new(self.json);
         let checked = self.check.as_ref().map(|paths| (&paths[0], &paths[1]));
+        if self.path.join("saved_model.pb").is_file() {
+            return onnx::run(&self, import_saved_model(&self.path)?, &printer);
+        }
         if self.path.is_dir() {
             if checked.is_some() {
                 return Err(bad_input(
@@ -75,7 +82,9 @@ impl Import {
             return Ok(ExitCode::SUCCESS);
         }
         match extension(&self.path).as_str() {
-            "onnx" => onnx::run(&self, &printer),
+            "onnx" => onnx::run(&self, read_onnx(&self.path)?, &printer),
+            "pb" => onnx::run(&self, import_frozen_graph(&self.path)?, &printer),
+            "json" => onnx::run(&self, import_mxnet(&self.path, &parameters(&self.path)?)?, &printer),
             "keras" | "h5" | "hdf5" => keras::run(&self, &printer),
             "pt" | "pth" | "bin" | "ckpt" => torch::run(&self, &printer),
             _ => Err(bad_input(format!(
@@ -84,6 +93,22 @@ impl Import {
             ))),
         }
     }
+}
+
+/// The parameters beside a symbol of MXNet, `NAME-0010.params` beside `NAME-symbol.json`: those of the last epoch.
+fn parameters(symbol: &Path) -> Result<PathBuf> {
+    let name = symbol.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some(stem) = name.strip_suffix("-symbol.json") else {
+        return Err(bad_input(format!("{}: expected NAME-symbol.json of MXNet", symbol.display())));
+    };
+    let folder = symbol.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let ours = |path: &PathBuf| {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-') && rest.ends_with(".params"))
+    };
+    let found = beside.flatten().map(|entry| entry.path()).filter(ours).max();
+    found.ok_or_else(|| bad_input(format!("{}: there is no {stem}-NNNN.params beside it", symbol.display())))
 }
 
 /// In small letters.

@@ -1,4 +1,4 @@
-//! `brisk import FILE.onnx`
+//! `brisk import` of graphs: ONNX's own, and TensorFlow's and MXNet's, which become such.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,16 +6,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use brisk_eval::{Difference, ask};
-use brisk_format::{OnnxFile, SavedModel, import_onnx, read_onnx, save_model};
+use brisk_format::{OnnxFile, SavedModel, import_onnx, save_model};
 use brisk_onnx::Port;
 use serde_json::json;
 
 use super::{Import, check};
 use crate::printer::{Printer, thousands};
 
-pub fn run(import: &Import, printer: &Printer) -> Result<ExitCode> {
+pub fn run(import: &Import, file: OnnxFile, printer: &Printer) -> Result<ExitCode> {
     let path = &import.path;
-    let file = read_onnx(path)?;
     let (about, data) = (text(&file)?, data(&file));
     // Some models can be run, but are no models of Brisk's: their shapes follow from numbers.
     let model = import_onnx(path, file);
