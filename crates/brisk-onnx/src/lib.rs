@@ -13,6 +13,7 @@ mod item;
 mod model;
 mod ops;
 mod record;
+mod room;
 mod session;
 
 pub use call::Host;
@@ -23,5 +24,5 @@ pub use error::{Error, Result, Unknown};
 pub use item::{Item, Var};
 pub use model::{Attribute, Dim, Function, Graph, Model, Node, Parameter, Port, Type};
 pub use ops::{Operator, operators};
-pub use record::{check, record};
+pub use record::{OPSETS, check, record};
 pub use session::{Output, Session};
