@@ -8,6 +8,7 @@ mod huggingface;
 mod mapped;
 mod model;
 mod mxnet;
+mod onnx;
 mod safetensors;
 mod tensorflow;
 mod torch;
