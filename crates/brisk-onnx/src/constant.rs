@@ -15,6 +15,8 @@ use crate::Elem;
 /// let text = serde_json::to_string(&shape)?;
 /// assert_eq!(text, r#"["int64",[2],[3,-1]]"#);
 /// assert_eq!(serde_json::from_str::<Constant>(&text)?, shape);
+/// let texts = Constant::Texts([1].into(), vec!["yes".to_string()].into());
+/// assert_eq!(serde_json::from_str::<Constant>(&serde_json::to_string(&texts)?)?, texts);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -56,8 +58,9 @@ impl Constant {
 #[serde(untagged)]
 enum Values {
     Ints(Vec<i64>),
-    Floats(Vec<Float>),
+    // Before floats, which may be words too.
     Texts(Vec<String>),
+    Floats(Vec<Float>),
 }
 
 /// JSON has no infinities.

@@ -273,6 +273,7 @@ impl<'g> Recorder<'_, 'g> {
         })?;
         b.check().map_err(|e| e.to_string())?;
         outputs.iter().try_for_each(|item| fits(item, scope.room))?;
+        scope.spend(outputs.iter().map(listed).sum())?;
         let outputs: Vec<Item<'g>> = outputs.into_iter().map(narrowed).collect();
         match outputs.len() < node.outputs.iter().rposition(|o| !o.is_empty()).map_or(0, |p| p + 1) {
             true => Err(format!("it makes {} results, {} are named", outputs.len(), node.outputs.len())),
@@ -321,11 +322,17 @@ impl<'g> Recorder<'_, 'g> {
     }
 }
 
+/// What a list costs of the nodes that may be recorded: it is copied whenever something is added.
+fn listed(item: &Item<'_>) -> usize {
+    const EACH: usize = 64;
+    if let Item::Sequence(items) = item { items.len() / EACH } else { 0 }
+}
+
 /// Whether there is room for what a node made.
 fn fits(item: &Item<'_>, room: Room) -> Result<(), String> {
     match item {
         Item::Tensor(var) => room.shape(&var.shape()),
-        Item::Texts(shape, _) => room.shape(shape),
+        Item::Texts(shape, texts) => room.shape(shape).and_then(|()| room.texts(texts)),
         Item::Sequence(items) => items.iter().try_for_each(|i| fits(i, room)),
         Item::Nothing => Ok(()),
     }

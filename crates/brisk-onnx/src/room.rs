@@ -31,6 +31,12 @@ impl Room {
         self.elements(count, &"a list")
     }
 
+    /// Whether there may be such texts.
+    pub fn texts(self, texts: &[String]) -> Result<(), String> {
+        let bytes = texts.iter().map(|t| size_of::<String>() + t.len()).fold(0, usize::saturating_add);
+        self.elements(bytes, &"texts")
+    }
+
     fn elements(self, count: usize, what: &dyn std::fmt::Display) -> Result<(), String> {
         match count <= self.elements {
             true => Ok(()),
