@@ -165,6 +165,25 @@ fn loops_without_end_are_refused() {
 }
 
 #[test]
+fn texts_and_lists_that_grow_are_refused() {
+    let go = json!({"op": "Identity", "inputs": ["go"], "outputs": ["on"]});
+    let axis = json!({"axis": {"int": 0}});
+    let twice = json!({"op": "Concat", "inputs": ["v", "v"], "outputs": ["w"], "attributes": axis});
+    let longer = json!({"op": "StringConcat", "inputs": ["v", "v"], "outputs": ["w"]});
+    for step in [twice, longer] {
+        let (mut constants, mut nodes) = turns(1 << 40, "on", json!([go, step]));
+        constants["t"] = json!(["string", [1], ["abc"]]);
+        nodes[0]["inputs"][2] = "t".into();
+        assert_refused(constants, nodes, &["node \"y\" (Loop)", "texts"]);
+    }
+    let more = json!({"op": "SequenceInsert", "inputs": ["v", "x"], "outputs": ["w"]});
+    let (constants, mut nodes) = turns(1 << 40, "on", json!([go, more]));
+    nodes[0]["inputs"][2] = "list".into();
+    let list = json!({"op": "SequenceConstruct", "inputs": ["x"], "outputs": ["list"]});
+    assert_refused(constants, json!([list, nodes[0]]), &["node \"y\" (Loop)", "more than"]);
+}
+
+#[test]
 fn scales_that_are_no_numbers_are_refused() {
     for scale in ["NaN", "inf", "-inf"] {
         let node = json!([{"op": "Resize", "inputs": ["x", "", "a"], "outputs": ["y"]}]);

@@ -31,10 +31,12 @@ static GOOD: LazyLock<Vec<Good>> = LazyLock::new(|| {
     let (_dir, paths) = cases();
     let good = |path: &std::path::PathBuf| {
         let case = Case::read(path).unwrap();
+        let json = serde_json::to_value(&case.file.model).unwrap();
+        assert!(serde_json::from_value::<Model>(json.clone()).is_ok(), "{}", path.display());
         Good {
             name: path.file_name().unwrap().to_string_lossy().into_owned(),
             bytes: fs::read(path.join("model.onnx")).unwrap(),
-            json: serde_json::to_value(&case.file.model).unwrap(),
+            json,
             parameters: case.file.parameters,
             inputs: case.sets[0].inputs.clone(),
         }
@@ -44,7 +46,19 @@ static GOOD: LazyLock<Vec<Good>> = LazyLock::new(|| {
 
 static DEVICE: LazyLock<Cpu> = LazyLock::new(|| Cpu::new(1));
 
+/// Says what was run if that panics: proptest only knows numbers.
+struct Subject<'a>(&'a str, &'a Model);
+
+impl Drop for Subject<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{} as {}", self.0, serde_json::to_string(self.1).unwrap_or_default());
+        }
+    }
+}
+
 fn run(name: &str, model: &Model, parameters: State, inputs: Vec<Option<Output>>) {
+    let _subject = Subject(name, model);
     let start = Instant::now();
     let error = Session::new(&*DEVICE, model, parameters).run(inputs).err();
     assert!(start.elapsed() < PATIENCE, "{name} took {:?}: {error:?}", start.elapsed());
