@@ -271,13 +271,30 @@ fn same_bits(a: &Tensor, b: &Tensor) -> bool {
     }
 }
 
+/// The most elements of constants that are compared: to compare more could cost more than it saves.
+const COMPARED: usize = 64;
+
+impl Prim {
+    /// Hashes what tells primitives without operands apart: a graph may have very many of them.
+    pub(crate) fn hash_source(&self, hasher: &mut impl Hasher) {
+        match self {
+            Prim::Input(number, ..) => number.hash(hasher),
+            Prim::Fill(Scalar(value), shape, _) => (value.to_bits(), shape).hash(hasher),
+            Prim::Constant(tensor) if tensor.elements() <= COMPARED => {
+                tensor.shape().hash(hasher);
+                tensor.to_f64s().iter().for_each(|v| v.to_bits().hash(hasher));
+            }
+            Prim::Constant(tensor) => std::ptr::from_ref(tensor.data()).hash(hasher),
+            _ => {}
+        }
+    }
+}
+
 impl PartialEq for Prim {
     fn eq(&self, other: &Prim) -> bool {
         use Prim::*;
         match (self, other) {
             (Constant(a), Constant(b)) => {
-                // Comparing many elements could cost more than it saves.
-                const COMPARED: usize = 64;
                 let same = || a.elements() <= COMPARED && a.dtype() == b.dtype() && same_bits(a, b);
                 a.shape() == b.shape() && (std::ptr::eq(a.data(), b.data()) || same())
             }

@@ -183,8 +183,8 @@ impl Builder {
         let mut hasher = DefaultHasher::new();
         op.name().hash(&mut hasher);
         ids.hash(&mut hasher);
-        if let Op::Prim(Prim::Input(number, ..)) = &op {
-            number.hash(&mut hasher);
+        if let Op::Prim(prim) = &op {
+            prim.hash_source(&mut hasher);
         }
         let hash = hasher.finish();
         if let Some(tensor) = self.folded(&op, inputs) {

@@ -2,7 +2,7 @@
 
 use brisk_graph::{Builder, DType, Data, Shape, Tensor, Value};
 
-use crate::record::Scope;
+use crate::record::{LOOK, Scope};
 use crate::{Attribute, Elem, Graph, Item, Node, Parameter, Var};
 
 /// Who a model is recorded for: gives it its parameters, and shows it numbers that it must see.
@@ -148,11 +148,7 @@ impl<'g> Call<'_, 'g> {
     /// Several sizes or positions, each at least 0.
     pub fn sizes(&self, name: &str) -> Result<Option<Vec<usize>>, String> {
         let Some(values) = self.ints(name)? else { return Ok(None) };
-        values
-            .into_iter()
-            .map(|v| usize::try_from(v).map_err(|_| format!("attribute {name}: expected sizes, found {v}")))
-            .collect::<Result<_, _>>()
-            .map(Some)
+        sizes(values).map(Some).map_err(|e| format!("attribute {name}: {e}"))
     }
 
     /// A graph.
@@ -174,12 +170,28 @@ impl<'g> Call<'_, 'g> {
     pub fn look(&mut self, value: Value<'g>) -> Result<Tensor, String> {
         match value.constant() {
             Some(tensor) => Ok(tensor),
-            None => self.host.look(value)?.ok_or_else(|| {
+            None => self.try_look(value)?.ok_or_else(|| {
                 "what it makes depends on numbers that are only known when the model runs; only `predict` and \
                  `bench` run such a model"
                     .into()
             }),
         }
+    }
+
+    /// The elements of a value, if they can be had.
+    pub fn try_look(&mut self, value: Value<'g>) -> Result<Option<Tensor>, String> {
+        self.spend(LOOK)?;
+        self.host.look(value)
+    }
+
+    /// Takes so many nodes of those that may be recorded, where one call makes many.
+    pub fn spend(&self, nodes: usize) -> Result<(), String> {
+        self.scope.spend(nodes)
+    }
+
+    /// Whether there is room for so many numbers, before they are made.
+    pub fn room_for(&self, numbers: usize) -> Result<(), String> {
+        self.scope.room.numbers(numbers)
     }
 
     /// The whole numbers of an operand that must be seen.
@@ -219,9 +231,20 @@ impl<'g> Call<'_, 'g> {
     }
 }
 
+/// A size or position: at least 0, and so small that two of them can be multiplied.
+pub fn size(value: i64) -> Result<usize, String> {
+    let fits = i32::try_from(value).ok().and_then(|v| usize::try_from(v).ok());
+    fits.ok_or_else(|| format!("{value} is no size"))
+}
+
+/// Several of them.
+pub fn sizes(values: Vec<i64>) -> Result<Vec<usize>, String> {
+    values.into_iter().map(size).collect()
+}
+
 /// An axis that may be counted from the end.
 pub fn axis(axis: i64, rank: usize) -> Result<usize, String> {
-    let from_front = if axis < 0 { axis + rank as i64 } else { axis };
+    let from_front = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
     match usize::try_from(from_front) {
         Ok(a) if a < rank => Ok(a),
         _ => Err(format!("axis {axis} is outside of {rank} axes")),

@@ -15,6 +15,8 @@ use crate::Elem;
 /// let text = serde_json::to_string(&shape)?;
 /// assert_eq!(text, r#"["int64",[2],[3,-1]]"#);
 /// assert_eq!(serde_json::from_str::<Constant>(&text)?, shape);
+/// let texts = Constant::Texts([1].into(), vec!["yes".to_string()].into());
+/// assert_eq!(serde_json::from_str::<Constant>(&serde_json::to_string(&texts)?)?, texts);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +58,7 @@ impl Constant {
 #[serde(untagged)]
 enum Values {
     Ints(Vec<i64>),
-    // Before floats, some of which are texts too.
+    // Before floats, which may be words too.
     Texts(Vec<String>),
     Floats(Vec<Float>),
 }

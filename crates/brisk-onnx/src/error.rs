@@ -10,7 +10,7 @@ pub enum Error {
     #[error("{}", unknown(.0))]
     Operators(Vec<Unknown>),
     /// A node whose operands or attributes do not fit.
-    #[error("node {node:?} ({op}): {message}")]
+    #[error("node {node:?} ({}): {message}", .op.escape_debug())]
     Node {
         /// Its name, or that of its first result.
         node: String,
@@ -55,10 +55,10 @@ pub struct Unknown {
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 4;
-        let names: Vec<_> = self.nodes.iter().take(SHOWN).map(String::as_str).collect();
+        let names: Vec<_> = self.nodes.iter().take(SHOWN).map(|n| n.escape_debug().to_string()).collect();
         let more = self.nodes.len().saturating_sub(SHOWN);
         let and = if more > 0 { format!(" and {more} more") } else { String::new() };
-        write!(f, "{} (nodes {}{and})", self.op, names.join(", "))
+        write!(f, "{} (nodes {}{and})", self.op.escape_debug(), names.join(", "))
     }
 }
 

@@ -14,6 +14,7 @@ mod item;
 mod model;
 mod ops;
 mod record;
+mod room;
 mod session;
 
 pub use call::Host;
@@ -25,5 +26,5 @@ pub use export::{Export, Exported, PackedText, Record, export};
 pub use item::{Item, Var};
 pub use model::{Attribute, Dim, Function, Graph, Model, Node, Parameter, Port, Type};
 pub use ops::{Operator, operators};
-pub use record::{check, record};
+pub use record::{OPSETS, check, record};
 pub use session::{Output, Session};

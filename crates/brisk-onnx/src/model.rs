@@ -188,7 +188,7 @@ impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Dim::Size(n) => write!(f, "{n}"),
-            Dim::Name(name) => f.write_str(name),
+            Dim::Name(name) => name.escape_debug().fmt(f),
             Dim::Unknown => f.write_str("?"),
         }
     }

@@ -2,18 +2,25 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use brisk_graph::DType;
 
 use crate::call::{Call, Host};
 use crate::item::round;
 use crate::ops::{Run, operator};
+use crate::room::Room;
 use crate::{Attribute, Elem, Error, Function, Graph, Item, Model, Node, Result, Unknown, Var};
 
 /// How deep graphs and functions may stand in one another.
 const DEEPEST: usize = 24;
 /// How many nodes may be recorded in all, loops unrolled.
-const MOST_NODES: usize = 1 << 20;
+const MOST_NODES: usize = 1 << 18;
+/// What looking at a value costs of them: all that was recorded is gone through.
+pub const LOOK: usize = 64;
+
+/// The versions of ONNX's operators that Brisk is tested with. Older ones are tried.
+pub const OPSETS: RangeInclusive<i64> = 7..=28;
 
 /// The names that a node can see.
 pub struct Scope<'s, 'g> {
@@ -25,6 +32,8 @@ pub struct Scope<'s, 'g> {
     depth: usize,
     /// How many nodes may still be recorded.
     budget: &'s Cell<usize>,
+    /// How large values may become.
+    pub room: Room,
 }
 
 impl<'g> Scope<'_, 'g> {
@@ -35,6 +44,15 @@ impl<'g> Scope<'_, 'g> {
     fn opset(&self, domain: &str) -> i64 {
         let own = if domain == "ai.onnx" { "" } else { domain };
         self.opsets.get(own).copied().unwrap_or(1)
+    }
+
+    /// Takes so many nodes of those that may be recorded.
+    pub fn spend(&self, nodes: usize) -> Result<(), String> {
+        let left = self.budget.get().checked_sub(nodes).ok_or_else(|| {
+            format!("with its loops unrolled the model has more than {MOST_NODES} operations")
+        })?;
+        self.budget.set(left);
+        Ok(())
     }
 }
 
@@ -59,6 +77,14 @@ fn function<'m>(model: &'m Model, node: &Node) -> Option<&'m Function> {
 /// assert!(check(&model).unwrap_err().to_string().contains("Frobnicate (nodes y)"));
 /// ```
 pub fn check(model: &Model) -> Result<()> {
+    let opsets = model.functions.iter().map(|f| &f.opsets).chain([&model.opsets]);
+    if let Some(version) = opsets.filter_map(|o| o.get("")).find(|v| !(1..=*OPSETS.end()).contains(v)) {
+        let (first, last) = (OPSETS.start(), OPSETS.end());
+        return Err(Error::Model(format!(
+            "it uses version {version} of ONNX's operators; Brisk has versions {first} to {last}: convert it, as with \
+             onnx.version_converter"
+        )));
+    }
     let mut unknown: Vec<Unknown> = Vec::new();
     let mut open: Vec<(&[Node], usize)> = vec![(&model.graph.nodes, 0)];
     open.extend(model.functions.iter().map(|f| (&f.nodes[..], 0)));
@@ -125,11 +151,19 @@ pub fn record<'g>(
     check(model)?;
     let budget = Cell::new(MOST_NODES);
     let (opsets, values) = (&model.opsets, HashMap::new());
-    let scope = Scope { model, opsets, values, parent: None, depth: 0, budget: &budget };
+    let room = room(model, inputs.iter().flatten());
+    let scope = Scope { model, opsets, values, parent: None, depth: 0, budget: &budget, room };
     let mut recorder = Recorder { host };
     let outputs = recorder.graph(&model.graph, scope, inputs)?;
     recorder.host.builder().check()?;
     Ok(outputs)
+}
+
+/// How much room a model has for what comes in.
+pub fn room<'a, 'g: 'a>(model: &Model, inputs: impl Iterator<Item = &'a Item<'g>>) -> Room {
+    let sizes = |p: &crate::Parameter| p.shape.iter().copied().fold(1, usize::saturating_mul);
+    let learned = model.graph.parameters.values().map(sizes).fold(0, usize::saturating_add);
+    Room::of(inputs.map(elements).fold(learned, usize::saturating_add))
 }
 
 /// Records a graph among the attributes of a call.
@@ -146,6 +180,7 @@ pub fn record_inner<'g>(
         parent: Some(parent),
         depth: parent.depth + 1,
         budget: parent.budget,
+        room: parent.room,
     };
     if scope.depth > DEEPEST {
         return Err(format!("graphs stand in one another more than {DEEPEST} deep"));
@@ -170,7 +205,9 @@ impl<'g> Recorder<'_, 'g> {
             return Err(wrong(format!("it takes {} inputs, found {}", graph.inputs.len(), inputs.len())));
         }
         for (name, constant) in &graph.constants {
-            scope.values.insert(name.clone(), constant.item(b));
+            let item = constant.item(b);
+            fits(&item, scope.room).map_err(|e| wrong(format!("constant {name:?}: {e}")))?;
+            scope.values.insert(name.clone(), item);
         }
         for (name, parameter) in &graph.parameters {
             let value = self.host.parameter(name, parameter).map_err(wrong)?;
@@ -178,6 +215,7 @@ impl<'g> Recorder<'_, 'g> {
         }
         for (port, item) in graph.inputs.iter().zip(inputs) {
             if let Some(item) = item {
+                fits(&item, scope.room).map_err(|e| wrong(format!("input {:?}: {e}", port.name)))?;
                 scope.values.insert(port.name.clone(), item);
             }
         }
@@ -199,8 +237,10 @@ impl<'g> Recorder<'_, 'g> {
                 self.host.recorded(node, &outputs);
             }
             for (name, item) in node.outputs.iter().zip(outputs) {
-                if !name.is_empty() {
-                    scope.values.insert(name.clone(), item);
+                if !name.is_empty() && scope.values.insert(name.clone(), item).is_some() {
+                    let message =
+                        format!("its result {name:?} is made twice; give each value a name of its own");
+                    return Err(Error::Node { node: name_of(node), op: node.op.clone(), message });
                 }
             }
         }
@@ -208,10 +248,7 @@ impl<'g> Recorder<'_, 'g> {
     }
 
     fn node(&mut self, node: &Node, scope: &Scope<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
-        let Some(left) = scope.budget.get().checked_sub(1) else {
-            return Err(format!("with its loops unrolled the model has more than {MOST_NODES} operations"));
-        };
-        scope.budget.set(left);
+        scope.spend(1)?;
         let operand = |name: &String| match name.is_empty() {
             true => Ok(None),
             false => match scope.find(name) {
@@ -235,6 +272,8 @@ impl<'g> Recorder<'_, 'g> {
             Run::Many(run) => run(&mut call),
         })?;
         b.check().map_err(|e| e.to_string())?;
+        outputs.iter().try_for_each(|item| fits(item, scope.room))?;
+        scope.spend(outputs.iter().map(listed).sum())?;
         let outputs: Vec<Item<'g>> = outputs.into_iter().map(narrowed).collect();
         match outputs.len() < node.outputs.iter().rposition(|o| !o.is_empty()).map_or(0, |p| p + 1) {
             true => Err(format!("it makes {} results, {} are named", outputs.len(), node.outputs.len())),
@@ -277,9 +316,35 @@ impl<'g> Recorder<'_, 'g> {
             inner
                 .find(name)
                 .cloned()
-                .ok_or_else(|| format!("nothing makes the output {name:?} of {}", node.op))
+                .ok_or_else(|| format!("nothing makes the output {name:?} of {:?}", node.op))
         };
         function.outputs.iter().map(output).collect()
+    }
+}
+
+/// What a list costs of the nodes that may be recorded: it is copied whenever something is added.
+fn listed(item: &Item<'_>) -> usize {
+    const EACH: usize = 64;
+    if let Item::Sequence(items) = item { items.len() / EACH } else { 0 }
+}
+
+/// Whether there is room for what a node made.
+fn fits(item: &Item<'_>, room: Room) -> Result<(), String> {
+    match item {
+        Item::Tensor(var) => room.shape(&var.shape()),
+        Item::Texts(shape, texts) => room.shape(shape).and_then(|()| room.texts(texts)),
+        Item::Sequence(items) => items.iter().try_for_each(|i| fits(i, room)),
+        Item::Nothing => Ok(()),
+    }
+}
+
+/// How many elements there are in a value.
+fn elements(item: &Item<'_>) -> usize {
+    match item {
+        Item::Tensor(var) => var.shape().elements(),
+        Item::Texts(shape, _) => shape.elements(),
+        Item::Sequence(items) => items.iter().map(elements).fold(0, usize::saturating_add),
+        Item::Nothing => 0,
     }
 }
 

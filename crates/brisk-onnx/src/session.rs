@@ -7,6 +7,8 @@ use brisk_graph::{Builder, DType, Role, Shape, Tensor, Value};
 use brisk_runtime::{Device, Options, Program, State};
 
 use crate::call::Host;
+use crate::record::room;
+use crate::room::Room;
 use crate::{Constant, Elem, Error, Item, Model, Parameter, Result, Var, record};
 
 /// What a model yields.
@@ -90,16 +92,18 @@ impl<D: Deref<Target: Device + Sized>, M: Deref<Target = Model>> Session<D, M> {
         }
         let b = Builder::new();
         let mut next = 0;
-        let items = key.iter().map(|t| t.as_ref().map(|t| t.input(&b, &mut next))).collect();
+        let items: Vec<Option<Item<'_>>> =
+            key.iter().map(|t| t.as_ref().map(|t| t.input(&b, &mut next))).collect();
+        let room = room(&self.model, items.iter().flatten());
         let (device, state) = (&*self.device, &mut self.state);
-        let mut host = Eager { b: &b, device, given: &given, state, looked: false };
+        let mut host = Eager { b: &b, device, given: &given, state, room, seen: None };
         let found = record(&self.model, &mut host, items)?;
-        let looked = host.looked;
+        let looked = host.seen.is_some();
         let mut values = Vec::new();
         let outputs: Vec<Shown> = found.iter().map(|item| shown(item, &mut values)).collect();
         let labels: Vec<String> = (0..values.len()).map(|i| i.to_string()).collect();
         let named: Vec<_> = labels.iter().zip(&values).map(|(l, v)| (l.as_str(), *v)).collect();
-        let program = self.device.compile(&b.finish(&named, &[])?, &Options::default())?;
+        let program = compile(device, &b, &named, room)?;
         let mut compiled = Compiled { program, outputs };
         let result = compiled.run(&given, &mut self.state);
         if !looked {
@@ -107,6 +111,24 @@ impl<D: Deref<Target: Device + Sized>, M: Deref<Target = Model>> Session<D, M> {
         }
         result
     }
+}
+
+/// A program of values, if there is room for what it needs and yields.
+fn compile(
+    device: &dyn Device,
+    b: &Builder,
+    values: &[(&str, Value<'_>)],
+    room: Room,
+) -> Result<Box<dyn Program>> {
+    let program = device.compile(&b.finish(values, &[])?, &Options::default())?;
+    let yields = values.iter().map(|(_, v)| bytes(&v.shape(), v.dtype()));
+    let all = yields.fold(program.facts().arena_bytes, usize::saturating_add);
+    room.bytes(all).map_err(Error::Model)?;
+    Ok(program)
+}
+
+fn bytes(shape: &Shape, dtype: DType) -> usize {
+    shape.elements().saturating_mul(dtype.size())
 }
 
 impl Compiled {
@@ -184,7 +206,9 @@ struct Eager<'a, 'g> {
     device: &'a dyn Device,
     given: &'a [(&'a str, &'a Tensor)],
     state: &'a mut State,
-    looked: bool,
+    room: Room,
+    /// Bytes of all that was looked at, if anything was: it stays while the model is recorded.
+    seen: Option<usize>,
 }
 
 impl<'g> Host<'g> for Eager<'_, 'g> {
@@ -200,9 +224,11 @@ impl<'g> Host<'g> for Eager<'_, 'g> {
     }
 
     fn look(&mut self, value: Value<'g>) -> Result<Option<Tensor>, String> {
-        self.looked = true;
-        let graph = self.b.finish(&[("seen", value)], &[]).map_err(|e| e.to_string())?;
-        let mut program = self.device.compile(&graph, &Options::default()).map_err(|e| e.to_string())?;
+        let seen = self.seen.unwrap_or(0).saturating_add(bytes(&value.shape(), value.dtype()));
+        self.seen = Some(seen);
+        self.room.bytes(seen)?;
+        let mut program =
+            compile(self.device, self.b, &[("seen", value)], self.room).map_err(|e| e.to_string())?;
         let seen = program.run(self.given, self.state).map_err(|e| e.to_string())?;
         Ok(seen.into_iter().next())
     }

@@ -93,6 +93,13 @@ fn place(graph: &Graph, node: &Node, batch: usize, known: &Places) -> Place {
     let any = (0..node.inputs.len()).any(by_sample);
     let operands_in_rows = || (0..node.inputs.len()).all(|i| !by_sample(i) || rows(operand(i)));
     let cut = |yes: bool| if yes { Place::Sample } else { Place::Whole };
+    // All samples stretched over each of them, as `x [n]` beside `y [n, n]`: that is read through, and a tile has not all of it.
+    let mixed = |id: &brisk_graph::Id| {
+        let source = graph.node(*id);
+        known.place[id.index()] == Place::Whole
+            && matches!(source.op, Op::Prim(Prim::Broadcast(_)))
+            && known.by_sample(source.inputs[0].index())
+    };
     let prim = match &node.op {
         Op::Prim(prim) => prim,
         Op::Named(def, _) => {
@@ -131,7 +138,7 @@ fn place(graph: &Graph, node: &Node, batch: usize, known: &Places) -> Place {
         }
         Prim::Reshape(_) => Place::Sample,
         Prim::Unary(_) | Prim::Cast(_) | Prim::Binary(_) | Prim::Compare(_) | Prim::Select => {
-            cut(rows(&node.shape))
+            cut(rows(&node.shape) && !node.inputs.iter().any(mixed))
         }
         Prim::Broadcast(shape) => cut(operand(0).rank() == shape.rank() && rows(operand(0))),
         Prim::Transpose(perm) => cut(perm.first() == Some(&0) && rows(operand(0))),
@@ -142,7 +149,7 @@ fn place(graph: &Graph, node: &Node, batch: usize, known: &Places) -> Place {
         Prim::Concat(axis) => cut(*axis > 0 && operands_in_rows()),
         Prim::Reverse(axes) => cut(!axes.contains(&0) && rows(operand(0))),
         Prim::Reduce(kind, axes) => match axes.contains(&0) {
-            false => cut(rows(operand(0))),
+            false => cut(rows(operand(0)) && !node.inputs.iter().any(mixed)),
             true if *kind == Reduce::Sum && rows(operand(0)) => Place::Sum,
             true => Place::Whole,
         },
@@ -181,6 +188,16 @@ fn place(graph: &Graph, node: &Node, batch: usize, known: &Places) -> Place {
 mod tests {
     use super::*;
     use brisk_graph::{Builder, DType};
+
+    #[test]
+    fn samples_beside_all_samples_are_not_cut() {
+        let b = Builder::new();
+        let x = b.input("x", Role::Batch, [3], DType::F32);
+        let y = b.input("y", Role::Batch, [3, 1], DType::F32);
+        let sum = x + y;
+        let graph = b.finish(&[("sum", sum)], &[]).unwrap();
+        assert_eq!(places(&graph).place[sum.id().index()], Place::Whole);
+    }
 
     #[test]
     fn batch_statistics_start_a_new_level() {

@@ -64,11 +64,13 @@ pub fn read_onnx(path: &Path) -> Result<OnnxFile> {
     let fixed = fixed(&model.graph);
     for (proto, stretch) in &skeleton.initializers {
         let constant = elements(path, &mut file, proto, *stretch)?;
+        unused(&model.graph, &proto.name).map_err(content)?;
         let trainable = !fixed.contains(&proto.name);
         add(&mut model.graph, &mut parameters, &proto.name, constant, trainable);
     }
     for sparse in &graph.sparse_initializer {
         let name = sparse.values.as_ref().map(|v| v.name.clone()).unwrap_or_default();
+        unused(&model.graph, &name).map_err(content)?;
         let trainable = !fixed.contains(&name);
         add(&mut model.graph, &mut parameters, &name, dense(sparse).map_err(content)?, trainable);
     }
@@ -99,6 +101,14 @@ fn fixed(graph: &Graph) -> HashSet<String> {
         names.extend(places.iter().filter_map(|&p| node.inputs.get(p)).cloned());
     }
     names
+}
+
+/// Whether a name is still free for an initializer.
+fn unused(graph: &Graph, name: &str) -> Result<(), String> {
+    match graph.constants.contains_key(name) || graph.parameters.contains_key(name) {
+        false => Ok(()),
+        true => Err(format!("the initializer {name:?} is there twice; export the model again")),
+    }
 }
 
 /// Puts an initializer in its place: what was learned is a parameter, what belongs to the graph a constant.
@@ -225,11 +235,13 @@ fn graph(proto: &GraphProto, depth: usize) -> Result<Graph, String> {
     };
     // Those of the outermost graph come otherwise.
     for tensor in &proto.initializer {
+        unused(&graph, &tensor.name)?;
         graph.constants.insert(tensor.name.clone(), constant(tensor)?);
     }
     if depth > 0 {
         for sparse in &proto.sparse_initializer {
             let name = sparse.values.as_ref().map(|v| v.name.clone()).unwrap_or_default();
+            unused(&graph, &name)?;
             graph.constants.insert(name, dense(sparse)?);
         }
     }
@@ -251,7 +263,7 @@ fn function(proto: &FunctionProto) -> Result<Function, String> {
 fn node(proto: &NodeProto, depth: usize) -> Result<Node, String> {
     let attributes = attributes(&proto.attribute, depth).map_err(|m| {
         let name = if proto.name.is_empty() { proto.output.first() } else { Some(&proto.name) };
-        format!("node {:?} ({}): {m}", name.map_or("", String::as_str), proto.op_type)
+        format!("node {:?} ({}): {m}", name.map_or("", String::as_str), proto.op_type.escape_debug())
     })?;
     Ok(Node {
         op: proto.op_type.clone(),

@@ -18,7 +18,9 @@ pub fn kind(proto: &TensorProto) -> Result<(Elem, Shape), String> {
     let size = |&d: &i64| usize::try_from(d).map_err(|_| format!("tensor {name:?}: {d} is no size"));
     let dims = proto.dims.iter().map(size).collect::<Result<Vec<_>, _>>()?;
     let shape = Shape::from(dims);
-    match shape.elements() <= MOST && shape.rank() <= 16 {
+    // Empty axes hide nothing.
+    let cells = shape.iter().fold(1usize, |n, &d| n.saturating_mul(d.max(1)));
+    match cells <= MOST && shape.rank() <= 16 {
         true => Ok((elem, shape)),
         false => Err(format!("tensor {name:?}: {shape} is too large")),
     }

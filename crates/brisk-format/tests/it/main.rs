@@ -10,6 +10,7 @@ mod mapped;
 mod model;
 mod mxnet;
 mod mxnet_convert;
+mod onnx;
 mod onnx_export;
 mod safetensors;
 mod tensorflow;

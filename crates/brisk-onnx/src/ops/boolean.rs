@@ -53,6 +53,7 @@ fn compare<'g>(
 fn equal<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     if let (Item::Texts(a, x), Item::Texts(b, y)) = (c.item(0)?, c.item(1)?) {
         let shape = a.broadcast(b).ok_or_else(|| format!("shapes {a} and {b} do not fit"))?;
+        c.room_for(shape.elements())?;
         let place = |i: usize, own: &brisk_graph::Shape| {
             let strides = own.strides();
             let all = shape.strides();

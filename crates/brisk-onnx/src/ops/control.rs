@@ -18,7 +18,7 @@ fn branch<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let value = condition.value();
     let known = match value.constant() {
         Some(tensor) => Some(tensor),
-        None => c.host.look(value)?,
+        None => c.try_look(value)?,
     };
     if let Some(tensor) = known {
         let chosen = if tensor.to_f64s().first().is_some_and(|&v| v != 0.0) { yes } else { no };
@@ -87,7 +87,7 @@ fn seen<'g>(c: &mut Call<'_, 'g>, item: Item<'g>) -> Result<Item<'g>, String> {
     if value.constant().is_some() {
         return Ok(var.into());
     }
-    Ok(match c.host.look(value)? {
+    Ok(match c.try_look(value)? {
         Some(tensor) => Var::new(var.elem, c.b.constant(tensor)).into(),
         None => var.into(),
     })
@@ -108,7 +108,9 @@ fn turns<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let mut turn = 0;
     while go && turn < most {
         if turn >= MOST_TURNS {
-            return Err(format!("a loop may turn {MOST_TURNS} times"));
+            return Err(format!(
+                "it turns more than {MOST_TURNS} times; loops have at most so many turns here"
+            ));
         }
         let number: Item<'g> = c.make_ints([0; 0], vec![turn])?.into();
         let on = Var::new(Elem::Bool, c.b.fill_as(1.0, [0; 0], DType::U8)).into();

@@ -4,7 +4,7 @@ use brisk_graph::{DType, Shape, Tensor, Value};
 
 use super::elementwise::TURN;
 use super::{Operator, many, one};
-use crate::call::Call;
+use crate::call::{Call, sizes};
 use crate::{Attribute, Constant, Elem, Item, Var};
 
 pub(super) const OPS: &[Operator] = &[
@@ -65,11 +65,6 @@ fn constant<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     Ok(vec![constant.item(c.b)])
 }
 
-fn sizes(values: Vec<i64>) -> Result<Vec<usize>, String> {
-    let size = |v: i64| usize::try_from(v).map_err(|_| format!("{v} is no size"));
-    values.into_iter().map(size).collect()
-}
-
 fn constant_of_shape<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let dims = sizes(c.known_ints(0)?)?;
     let (elem, value) = match c.attribute("value") {
@@ -88,7 +83,7 @@ fn range<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
             *end = c.known_floats(i)?.first().copied().ok_or("expected numbers")?;
         }
         let [start, limit, delta] = ends;
-        let n = count((limit - start) / delta)?;
+        let n = count(c, (limit - start) / delta)?;
         let values: Vec<f64> = (0..n).map(|i| start + i as f64 * delta).collect();
         let tensor = Tensor::from_f64s(elem.dtype(), [n], &values).map_err(|e| e.to_string())?;
         return Ok(Var::new(elem, c.b.constant(tensor)));
@@ -98,18 +93,19 @@ fn range<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         *end = c.known_ints(i)?.first().copied().ok_or("expected numbers")?;
     }
     let [start, limit, delta] = ends;
-    let n = count((limit as f64 - start as f64) / delta as f64)?;
+    let n = count(c, (limit as f64 - start as f64) / delta as f64)?;
     let values: Vec<i64> = (0..n).map(|i| start.wrapping_add((i as i64).wrapping_mul(delta))).collect();
     Ok(c.make_ints([n], values)?.of(elem))
 }
 
 /// How many steps there are.
-fn count(steps: f64) -> Result<usize, String> {
-    const MOST: f64 = (1u64 << 32) as f64;
-    match steps.ceil() {
-        n if n.is_nan() || n > MOST => Err(format!("it would have {steps} elements")),
-        n => Ok(n.max(0.0) as usize),
+fn count(c: &Call<'_, '_>, steps: f64) -> Result<usize, String> {
+    if steps.is_nan() {
+        return Err("its ends and its step do not say how many numbers there are".into());
     }
+    let n = steps.ceil().max(0.0) as usize;
+    c.room_for(n)?;
+    Ok(n)
 }
 
 fn eye_like<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
@@ -132,6 +128,7 @@ fn random<'g>(c: &mut Call<'_, 'g>, like: bool, normal: bool) -> Result<Var<'g>,
         }
         false => (c.sizes("shape")?.ok_or("attribute shape: expected sizes")?.into(), Elem::Float),
     };
+    c.room_for(shape.elements())?;
     let elem = c.elem("dtype", elem)?;
     let value = match normal {
         false => {
@@ -168,6 +165,7 @@ fn multinomial<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         return Err(format!("expected [n, classes], found {}", x.shape()));
     };
     let shape = Shape::from([n, samples, classes]);
+    c.room_for(shape.elements())?;
     let u = c.host.random(&shape)?;
     let noise = -(-((1.0 - u).log())).log();
     let scores = x.value().cast(DType::F32).reshape([n, 1, classes]).broadcast_to(&shape) + noise;

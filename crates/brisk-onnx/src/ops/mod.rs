@@ -28,6 +28,7 @@ mod pool;
 mod quantize;
 mod recurrent;
 mod reduce;
+mod remarks;
 mod resize;
 mod roi;
 mod search;

@@ -4,7 +4,7 @@ use brisk_graph::prim::{Prim, Scalar};
 use brisk_graph::{DType, Shape, Value};
 
 use super::{Operator, many, one};
-use crate::call::{Call, axes, axis};
+use crate::call::{Call, axes, axis, size, sizes};
 use crate::{Item, Var};
 
 pub(super) const OPS: &[Operator] = &[
@@ -76,11 +76,6 @@ pub(super) const OPS: &[Operator] = &[
     }),
 ];
 
-/// Sizes that must be at least 0.
-pub fn sizes(values: Vec<i64>) -> Result<Vec<usize>, String> {
-    values.into_iter().map(|v| usize::try_from(v).map_err(|_| format!("{v} is no size"))).collect()
-}
-
 fn shape_of(c: &Call<'_, '_>) -> Result<Shape, String> {
     match c.item(0)? {
         Item::Texts(shape, _) => Ok(shape.clone()),
@@ -113,7 +108,7 @@ fn reshape<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
             0 if !zero => *shape
                 .get(i)
                 .ok_or_else(|| format!("size {i} is kept, but there are {} axes", shape.rank()))?,
-            d => usize::try_from(d).map_err(|_| format!("{d} is no size"))?,
+            d => size(d)?,
         });
     }
     if let Some(free) = dims.iter().position(|&d| d == usize::MAX) {
@@ -268,22 +263,23 @@ fn pad<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     // What is negative is cut off.
     for at in 0..rank {
         let size = value.dim(at) as i64;
-        let (cut, end) = ((-low[at]).max(0), size - (-high[at]).max(0));
+        let (cut, end) = (low[at].saturating_neg().max(0), size.saturating_add(high[at].min(0)));
         if cut > 0 || end < size {
             let end = end.clamp(0, size);
             value = value.slice(at, cut.min(end) as usize, end as usize);
         }
     }
-    let size = |v: &i64| usize::try_from(*v).unwrap_or(0);
+    let added = |v: &i64| usize::try_from(*v).unwrap_or(0);
     let (low, high): (Vec<usize>, Vec<usize>) =
-        (low.iter().map(size).collect(), high.iter().map(size).collect());
+        (low.iter().map(added).collect(), high.iter().map(added).collect());
+    low.iter().chain(&high).try_for_each(|&n| c.room_for(n))?;
     let value = match mode.as_str() {
         "constant" => {
             let (inner, fill) = (vec![0; rank], Scalar(fill));
             c.b.prim(Prim::Pad { low, high, inner, value: fill }, &[value])
         }
         "edge" | "reflect" | "wrap" => {
-            (0..rank).try_fold(value, |v, at| mirrored(v, at, low[at], high[at], &mode))?
+            (0..rank).try_fold(value, |v, at| mirrored(v, at, [low[at], high[at]], &mode))?
         }
         other => {
             return Err(format!("attribute mode: expected constant, edge, reflect or wrap, found {other:?}"));
@@ -293,7 +289,7 @@ fn pad<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 }
 
 /// An axis with cells around it that are copies of its own.
-fn mirrored<'g>(v: Value<'g>, at: usize, low: usize, high: usize, mode: &str) -> Result<Value<'g>, String> {
+fn mirrored<'g>(v: Value<'g>, at: usize, [low, high]: [usize; 2], mode: &str) -> Result<Value<'g>, String> {
     if low + high == 0 {
         return Ok(v);
     }

@@ -78,6 +78,8 @@ fn pooling(c: &Call<'_, '_>, x: &Var<'_>) -> Result<Pooling, String> {
             count -= 1;
         }
         windows.pads[i][1] = ((count - 1) * stride + reach).saturating_sub(n + before);
+        c.room_for(n.saturating_add(before).saturating_add(after))?;
+        c.room_for(count.saturating_mul(windows.size[i]))?;
         out.push(count);
     }
     Ok(Pooling { windows, out, asked })
@@ -103,8 +105,15 @@ impl Pooling {
     }
 
     /// Every tap of the window: its place in it, and its cells `[n, channels, out...]` of maps with a number around.
-    fn taps<'g>(&self, value: Value<'g>, fill: f64) -> Vec<(Vec<usize>, Value<'g>)> {
+    fn taps<'g>(
+        &self,
+        c: &Call<'_, 'g>,
+        value: Value<'g>,
+        fill: f64,
+    ) -> Result<Vec<(Vec<usize>, Value<'g>)>, String> {
         let w = &self.windows;
+        let count = w.size.iter().copied().fold(1, usize::saturating_mul);
+        c.spend(count)?;
         let n = w.size.len();
         let (mut low, mut high) = (vec![0; n + 2], vec![0; n + 2]);
         for i in 0..n {
@@ -112,7 +121,6 @@ impl Pooling {
         }
         let padded = value.pad(&low, &high, fill);
         let all = padded.shape();
-        let count: usize = w.size.iter().product();
         let tap = |number: usize| {
             let mut place = vec![0; n];
             let mut rest = number;
@@ -128,16 +136,16 @@ impl Pooling {
             }
             (place, value.builder().prim(Prim::Slice { start, end, step }, &[padded]))
         };
-        (0..count).map(tap).collect()
+        Ok((0..count).map(tap).collect())
     }
 
     /// Sums over windows, channels last if a primitive makes them.
-    fn sums<'g>(&self, x: &Var<'g>) -> Result<Var<'g>, String> {
+    fn sums<'g>(&self, c: &Call<'_, 'g>, x: &Var<'g>) -> Result<Var<'g>, String> {
         let dtype = x.arithmetic();
         if let (Some(window), DType::F32) = (self.window(), dtype) {
             return Ok(pictures(x, |v| v.sum_pool(window)));
         }
-        let taps = self.taps(x.value().cast(dtype), 0.0);
+        let taps = self.taps(c, x.value().cast(dtype), 0.0)?;
         let sum = taps.into_iter().map(|t| t.1).reduce(|a, b| a + b).ok_or("an empty window")?;
         Ok(Var::new(x.elem, sum))
     }
@@ -161,7 +169,7 @@ fn average<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
     let pool = pooling(c, &x)?;
     let with_pads = c.flag("count_include_pad", false)?;
-    let sums = pool.sums(&x)?;
+    let sums = pool.sums(c, &x)?;
     // How many cells each window has, as a product of axes.
     let shape = x.shape();
     let w = &pool.windows;
@@ -202,7 +210,7 @@ fn lp<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let pool = pooling(c, &x)?;
     let dtype = x.arithmetic();
     let powers = x.map(|v| v.cast(dtype).abs().pow(p));
-    Ok(pool.sums(&powers)?.map(|v| v.pow(1.0 / p)))
+    Ok(pool.sums(c, &powers)?.map(|v| v.pow(1.0 / p)))
 }
 
 fn max<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
@@ -213,7 +221,7 @@ fn max<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     if let (Some(window), DType::F32, false) = (pool.window(), dtype, wants_places) {
         return Ok(vec![pictures(&x, |v| v.max_pool(window)).into()]);
     }
-    let taps = pool.taps(x.value().cast(dtype), f64::NEG_INFINITY);
+    let taps = pool.taps(c, x.value().cast(dtype), f64::NEG_INFINITY)?;
     let shape = x.shape();
     let maps = &shape[2..];
     let by_column = c.int("storage_order", 0)? == 1;
@@ -263,8 +271,9 @@ fn max_unpool<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         .map(|i| ((shape[2 + i].max(1) - 1) * stride[i] + size[i]).saturating_sub(pads[i] + pads[n + i]))
         .collect();
     let whole = [&shape[..2], &own].concat();
+    c.room_for(whole.iter().copied().fold(1, usize::saturating_mul))?;
     let to = match c.has(2) {
-        true => super::movement::sizes(c.known_ints(2)?)?,
+        true => crate::call::sizes(c.known_ints(2)?)?,
         false => whole.clone(),
     };
     let elements: usize = whole.iter().product();

@@ -111,10 +111,10 @@ fn apply<'g>(
     roi: Option<Vec<f64>>,
     rule: &Rule,
 ) -> Result<Var<'g>, String> {
-    const MOST: usize = 1 << 20;
-    if sizes.iter().any(|&s| s > MOST) || scales.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-        return Err(format!("scales {scales:?} to sizes {sizes:?}"));
+    if let Some(scale) = scales.iter().find(|s| !s.is_finite() || **s <= 0.0) {
+        return Err(format!("expected scales above 0, found {scale}"));
     }
+    sizes.iter().try_for_each(|&to| c.room_for(to))?;
     let dtype = if x.arithmetic() == DType::F64 { DType::F64 } else { DType::F32 };
     let mut value = x.value().cast(dtype);
     let mut outside: Vec<(usize, Vec<f64>)> = Vec::new();
@@ -141,6 +141,7 @@ fn apply<'g>(
             continue;
         }
         // Each result is a sum of neighbours with weights: one matrix for the axis.
+        c.room_for(to.saturating_mul(n))?;
         let mut matrix = vec![0.0; to * n];
         for (o, &p) in places.iter().enumerate() {
             for (i, w) in weights(p, n, scale, rule)? {

@@ -93,7 +93,7 @@ fn split<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let (parts, single) = match c.optional(1)? {
         None => (vec![1; size], true),
         Some(given) => {
-            let list = super::movement::sizes(c.known_ints(1)?)?;
+            let list = crate::call::sizes(c.known_ints(1)?)?;
             match (given.rank(), &list[..]) {
                 (0, &[each]) if each > 0 => {
                     ((0..size.div_ceil(each)).map(|i| each.min(size - i * each)).collect(), false)
