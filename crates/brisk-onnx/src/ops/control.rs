@@ -234,6 +234,9 @@ fn scan_batch<'g>(
         vars.len().checked_sub(scanned).ok_or("num_scan_inputs is larger than the number of inputs")?;
     let turned = c.ints("directions")?.unwrap_or_else(|| vec![0; scanned]);
     let n = vars.first().map_or(0, |v| v.shape().first().copied().unwrap_or(0));
+    if let Some(bad) = vars.iter().find(|v| v.shape().first() != Some(&n)) {
+        return Err(format!("expected {n} samples along the first axis, found {}", bad.shape()));
+    }
     let mut samples: Vec<Vec<Var<'g>>> = Vec::new();
     for i in 0..n {
         let one = |v: &Var<'g>| {

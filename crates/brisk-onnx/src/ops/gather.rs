@@ -238,6 +238,9 @@ fn tensor_scatter<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let at = axis(c.int("axis", -2)?, cache.rank())?;
     let circular = c.text("mode", "linear")? == "circular";
     let (shape, new) = (cache.shape(), update.shape());
+    if new.rank() != shape.rank() {
+        return Err(format!("steps {new} do not fit into {shape}"));
+    }
     let length = shape[at];
     let mut first = vec![1; cache.rank()];
     first[0] = shape[0];

@@ -120,6 +120,9 @@ fn instance<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (x, scale, bias) = (c.var(0)?, c.var(1)?, c.var(2)?);
     let epsilon = c.float("epsilon", 1e-5)?;
     let rank = x.rank();
+    if rank < 2 {
+        return Err(format!("expected [n, channels, ...], found {}", x.shape()));
+    }
     let value = x.floats();
     let [normal, ..] = standardized(value, &(2..rank).collect::<Vec<_>>(), epsilon);
     let number = |v: &Var<'g>| by_channel(v, rank, None, value.dtype());
@@ -191,6 +194,7 @@ fn lrn<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         .ok()
         .filter(|&s| s > 0)
         .ok_or("attribute size: expected at least 1")?;
+    c.spend(size)?;
     if x.rank() < 2 {
         return Err(format!("expected [n, channels, ...], found {}", x.shape()));
     }
