@@ -233,13 +233,13 @@ fn conv_transpose<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let dtype = x.arithmetic();
     let value = x.value().cast(dtype);
     let mut inner = vec![0; n + 2];
-    (0..n).for_each(|i| inner[2 + i] = stride[i] - 1);
+    (0..n).for_each(|i| inner[2 + i] = stride[i].saturating_sub(1));
     let zeros = vec![0; n + 2];
     let spread = Prim::Pad { low: zeros.clone(), high: zeros, inner, value: Scalar(0.0) };
     let mut value = c.b.prim(spread, &[value]);
     let mut pads = Vec::new();
     for i in 0..n {
-        let edge = (dilation[i] * (size[i] - 1)) as i64;
+        let edge = (dilation[i] * size[i].saturating_sub(1)) as i64;
         let [before, after] = cuts[i].map(|cut| edge - cut);
         // More may be cut off than the kernel adds.
         let length = value.dim(2 + i) as i64;

@@ -253,6 +253,7 @@ fn tensor_scatter<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         let size = c.b.fill_as(length as f64, &new, DType::I64);
         place = place - (place / size) * size;
     }
+    c.b.check().map_err(|e| e.to_string())?;
     let flat = flat_index(&shape, at, place).reshape([new.elements()]);
     let value = scatter(
         c,
