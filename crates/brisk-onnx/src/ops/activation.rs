@@ -110,6 +110,9 @@ fn along<'g>(
     let mut perm: Vec<usize> = (0..rank).filter(|&a| a != at).collect();
     perm.push(at);
     let rows = Var::new(x.elem, f(x.transposed(&perm).floats()));
+    if rows.rank() != rank {
+        return Err(format!("it has no meaning for {shape}"));
+    }
     let mut back = vec![0; rank];
     perm.iter().enumerate().for_each(|(i, &p)| back[p] = i);
     Ok(rows.transposed(&back))

@@ -193,8 +193,8 @@ fn steps<'g>(
     sequences: &[Scanned<'g>],
 ) -> Result<(Vec<Item<'g>>, Vec<Stack<'g>>), String> {
     let Some((first, at, _)) = sequences.first() else { return Err("nothing is scanned".into()) };
-    let length = first.shape()[*at];
-    if sequences.iter().any(|(v, at, _)| v.shape()[*at] != length) {
+    let length = first.shape().get(*at).copied().ok_or("a sequence without steps")?;
+    if sequences.iter().any(|(v, at, _)| v.shape().get(*at) != Some(&length)) {
         return Err("the sequences have different lengths".into());
     }
     if length as i64 > MOST_TURNS {
