@@ -97,7 +97,7 @@ fn along<'g>(
     if rank == 0 {
         return Ok(x.map(|v| f(v.cast(x.arithmetic()).reshape([1, 1])).reshape([0; 0])));
     }
-    let at = if at == rank as i64 { rank } else { axis(at, rank)? };
+    let at = if joined && at == rank as i64 { rank } else { axis(at, rank)? };
     let value = x.floats();
     if shape.elements() == 0 {
         return Ok(Var::new(x.elem, value));
@@ -110,9 +110,6 @@ fn along<'g>(
     let mut perm: Vec<usize> = (0..rank).filter(|&a| a != at).collect();
     perm.push(at);
     let rows = Var::new(x.elem, f(x.transposed(&perm).floats()));
-    if rows.rank() != rank {
-        return Err(format!("it has no meaning for {shape}"));
-    }
     let mut back = vec![0; rank];
     perm.iter().enumerate().for_each(|(i, &p)| back[p] = i);
     Ok(rows.transposed(&back))

@@ -151,6 +151,9 @@ fn scan<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let body = c.graph("body")?.clone();
     let scanned =
         usize::try_from(c.int("num_scan_inputs", 0)?).map_err(|_| "num_scan_inputs must be at least 0")?;
+    if scanned > c.inputs.len() {
+        return Err("num_scan_inputs is larger than the number of inputs".into());
+    }
     // Version 8 has the lengths of sequences first, and a batch around everything.
     if c.opset < 9 {
         return scan_batch(c, &body, scanned);

@@ -33,9 +33,9 @@ impl Windows {
                 false => Err(format!("attribute {name}: expected {n} numbers of at least 1, found {list:?}")),
             }
         };
-        let (stride, dilation) = (per_axis("strides", 1)?, per_axis("dilations", 1)?);
+        let (mut stride, mut dilation) = (per_axis("strides", 1)?, per_axis("dilations", 1)?);
         let reach = |i: usize| dilation[i].saturating_mul(size[i].saturating_sub(1)).saturating_add(1);
-        let pads = match c.text("auto_pad", "NOTSET")? {
+        let pads: Vec<[usize; 2]> = match c.text("auto_pad", "NOTSET")? {
             "SAME_UPPER" | "SAME_LOWER" => {
                 let upper = c.text("auto_pad", "")? == "SAME_UPPER";
                 let same = |i: usize| {
@@ -56,6 +56,14 @@ impl Windows {
             }
             other => return Err(format!("attribute auto_pad: found {other:?}")),
         };
+        for i in 0..n {
+            // Steps beyond the end are all alike, as are those between the cells of a window of one.
+            let whole = maps[i].saturating_add(pads[i][0]).saturating_add(pads[i][1]);
+            stride[i] = stride[i].min(whole.max(1));
+            if size[i] == 1 {
+                dilation[i] = 1;
+            }
+        }
         Ok(Windows { size, stride, dilation, pads })
     }
 }

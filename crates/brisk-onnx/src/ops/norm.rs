@@ -138,7 +138,7 @@ fn group<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         return Err(format!("{groups} groups do not fit {shape}"));
     }
     let value = x.floats();
-    let rows = value.reshape([shape[0], groups, shape.elements() / (shape[0] * groups).max(1)]);
+    let rows = value.reshape([shape[0], groups, shape.elements() / shape[0].saturating_mul(groups).max(1)]);
     let [normal, ..] = standardized(rows, &[2], epsilon);
     let normal = normal.reshape(&shape);
     // Before version 21 there is a number for each group.
