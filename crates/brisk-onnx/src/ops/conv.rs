@@ -112,8 +112,13 @@ pub fn convolve_with<'g>(
     groups: usize,
     dtype: DType,
 ) -> Result<Var<'g>, String> {
-    let rank = x.rank();
+    let (shape, kernel) = (x.shape(), w.shape());
+    let rank = shape.rank();
     let elem = x.elem;
+    // There may be no pictures, but each has cells.
+    if shape.iter().skip(1).any(|&d| d == 0) || kernel.contains(&0) {
+        return Err(format!("a kernel {kernel} and {shape} have no cells"));
+    }
     match rank {
         3 => {
             let maps = Var::new(elem, two_axes(x.value()));
