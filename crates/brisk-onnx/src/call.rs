@@ -148,7 +148,11 @@ impl<'g> Call<'_, 'g> {
     /// Several sizes or positions, each at least 0.
     pub fn sizes(&self, name: &str) -> Result<Option<Vec<usize>>, String> {
         let Some(values) = self.ints(name)? else { return Ok(None) };
-        sizes(values).map(Some).map_err(|e| format!("attribute {name}: {e}"))
+        values
+            .into_iter()
+            .map(|v| usize::try_from(v).map_err(|_| format!("attribute {name}: expected sizes, found {v}")))
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 
     /// A graph.

@@ -103,6 +103,8 @@ fn every_layer_agrees_with_pytorch() {
             "MaskedLanguageHead",
             "SequencePooling",
             "TextEncoder",
+            "Onnx",
+            "OnnxOutput",
             "SpatialDropout1D",
             "SpatialDropout2D",
             "GaussianNoise",

@@ -97,7 +97,7 @@ fn along<'g>(
     if rank == 0 {
         return Ok(x.map(|v| f(v.cast(x.arithmetic()).reshape([1, 1])).reshape([0; 0])));
     }
-    let at = if at == rank as i64 { rank } else { axis(at, rank)? };
+    let at = if joined && at == rank as i64 { rank } else { axis(at, rank)? };
     let value = x.floats();
     if shape.elements() == 0 {
         return Ok(Var::new(x.elem, value));

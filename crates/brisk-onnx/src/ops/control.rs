@@ -151,6 +151,9 @@ fn scan<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let body = c.graph("body")?.clone();
     let scanned =
         usize::try_from(c.int("num_scan_inputs", 0)?).map_err(|_| "num_scan_inputs must be at least 0")?;
+    if scanned > c.inputs.len() {
+        return Err("num_scan_inputs is larger than the number of inputs".into());
+    }
     // Version 8 has the lengths of sequences first, and a batch around everything.
     if c.opset < 9 {
         return scan_batch(c, &body, scanned);
@@ -193,8 +196,8 @@ fn steps<'g>(
     sequences: &[Scanned<'g>],
 ) -> Result<(Vec<Item<'g>>, Vec<Stack<'g>>), String> {
     let Some((first, at, _)) = sequences.first() else { return Err("nothing is scanned".into()) };
-    let length = first.shape()[*at];
-    if sequences.iter().any(|(v, at, _)| v.shape()[*at] != length) {
+    let length = first.shape().get(*at).copied().ok_or("a sequence without steps")?;
+    if sequences.iter().any(|(v, at, _)| v.shape().get(*at) != Some(&length)) {
         return Err("the sequences have different lengths".into());
     }
     if length as i64 > MOST_TURNS {
@@ -234,6 +237,9 @@ fn scan_batch<'g>(
         vars.len().checked_sub(scanned).ok_or("num_scan_inputs is larger than the number of inputs")?;
     let turned = c.ints("directions")?.unwrap_or_else(|| vec![0; scanned]);
     let n = vars.first().map_or(0, |v| v.shape().first().copied().unwrap_or(0));
+    if let Some(bad) = vars.iter().find(|v| v.shape().first() != Some(&n)) {
+        return Err(format!("expected {n} samples along the first axis, found {}", bad.shape()));
+    }
     let mut samples: Vec<Vec<Var<'g>>> = Vec::new();
     for i in 0..n {
         let one = |v: &Var<'g>| {

@@ -33,9 +33,9 @@ impl Windows {
                 false => Err(format!("attribute {name}: expected {n} numbers of at least 1, found {list:?}")),
             }
         };
-        let (stride, dilation) = (per_axis("strides", 1)?, per_axis("dilations", 1)?);
+        let (mut stride, mut dilation) = (per_axis("strides", 1)?, per_axis("dilations", 1)?);
         let reach = |i: usize| dilation[i].saturating_mul(size[i].saturating_sub(1)).saturating_add(1);
-        let pads = match c.text("auto_pad", "NOTSET")? {
+        let pads: Vec<[usize; 2]> = match c.text("auto_pad", "NOTSET")? {
             "SAME_UPPER" | "SAME_LOWER" => {
                 let upper = c.text("auto_pad", "")? == "SAME_UPPER";
                 let same = |i: usize| {
@@ -56,6 +56,14 @@ impl Windows {
             }
             other => return Err(format!("attribute auto_pad: found {other:?}")),
         };
+        for i in 0..n {
+            // Steps beyond the end are all alike, as are those between the cells of a window of one.
+            let whole = maps[i].saturating_add(pads[i][0]).saturating_add(pads[i][1]);
+            stride[i] = stride[i].min(whole.max(1));
+            if size[i] == 1 {
+                dilation[i] = 1;
+            }
+        }
         Ok(Windows { size, stride, dilation, pads })
     }
 }
@@ -104,8 +112,13 @@ pub fn convolve_with<'g>(
     groups: usize,
     dtype: DType,
 ) -> Result<Var<'g>, String> {
-    let rank = x.rank();
+    let (shape, kernel) = (x.shape(), w.shape());
+    let rank = shape.rank();
     let elem = x.elem;
+    // There may be no pictures, but each has cells.
+    if shape.iter().skip(1).any(|&d| d == 0) || kernel.contains(&0) {
+        return Err(format!("a kernel {kernel} and {shape} have no cells"));
+    }
     match rank {
         3 => {
             let maps = Var::new(elem, two_axes(x.value()));
@@ -233,13 +246,13 @@ fn conv_transpose<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let dtype = x.arithmetic();
     let value = x.value().cast(dtype);
     let mut inner = vec![0; n + 2];
-    (0..n).for_each(|i| inner[2 + i] = stride[i] - 1);
+    (0..n).for_each(|i| inner[2 + i] = stride[i].saturating_sub(1));
     let zeros = vec![0; n + 2];
     let spread = Prim::Pad { low: zeros.clone(), high: zeros, inner, value: Scalar(0.0) };
     let mut value = c.b.prim(spread, &[value]);
     let mut pads = Vec::new();
     for i in 0..n {
-        let edge = (dilation[i] * (size[i] - 1)) as i64;
+        let edge = (dilation[i] * size[i].saturating_sub(1)) as i64;
         let [before, after] = cuts[i].map(|cut| edge - cut);
         // More may be cut off than the kernel adds.
         let length = value.dim(2 + i) as i64;

@@ -238,6 +238,9 @@ fn tensor_scatter<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let at = axis(c.int("axis", -2)?, cache.rank())?;
     let circular = c.text("mode", "linear")? == "circular";
     let (shape, new) = (cache.shape(), update.shape());
+    if new.rank() != shape.rank() {
+        return Err(format!("steps {new} do not fit into {shape}"));
+    }
     let length = shape[at];
     let mut first = vec![1; cache.rank()];
     first[0] = shape[0];
@@ -250,6 +253,7 @@ fn tensor_scatter<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         let size = c.b.fill_as(length as f64, &new, DType::I64);
         place = place - (place / size) * size;
     }
+    c.b.check().map_err(|e| e.to_string())?;
     let flat = flat_index(&shape, at, place).reshape([new.elements()]);
     let value = scatter(
         c,

@@ -120,6 +120,9 @@ fn instance<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (x, scale, bias) = (c.var(0)?, c.var(1)?, c.var(2)?);
     let epsilon = c.float("epsilon", 1e-5)?;
     let rank = x.rank();
+    if rank < 2 {
+        return Err(format!("expected [n, channels, ...], found {}", x.shape()));
+    }
     let value = x.floats();
     let [normal, ..] = standardized(value, &(2..rank).collect::<Vec<_>>(), epsilon);
     let number = |v: &Var<'g>| by_channel(v, rank, None, value.dtype());
@@ -135,7 +138,7 @@ fn group<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         return Err(format!("{groups} groups do not fit {shape}"));
     }
     let value = x.floats();
-    let rows = value.reshape([shape[0], groups, shape.elements() / (shape[0] * groups).max(1)]);
+    let rows = value.reshape([shape[0], groups, shape.elements() / shape[0].saturating_mul(groups).max(1)]);
     let [normal, ..] = standardized(rows, &[2], epsilon);
     let normal = normal.reshape(&shape);
     // Before version 21 there is a number for each group.
@@ -191,6 +194,7 @@ fn lrn<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         .ok()
         .filter(|&s| s > 0)
         .ok_or("attribute size: expected at least 1")?;
+    c.spend(size)?;
     if x.rank() < 2 {
         return Err(format!("expected [n, channels, ...], found {}", x.shape()));
     }

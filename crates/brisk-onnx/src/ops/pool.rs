@@ -70,7 +70,9 @@ fn pooling(c: &Call<'_, '_>, x: &Var<'_>) -> Result<Pooling, String> {
         let (n, stride) = (shape[2 + i], windows.stride[i]);
         let reach = windows.dilation[i].saturating_mul(windows.size[i] - 1).saturating_add(1);
         let [before, after] = windows.pads[i];
-        let room = n.saturating_add(before).saturating_add(after).checked_sub(reach);
+        let whole = n.saturating_add(before).saturating_add(after);
+        c.room_for(whole)?;
+        let room = whole.checked_sub(reach);
         let room = room.ok_or_else(|| format!("a window of {reach} does not fit in {n}"))?;
         let mut count = if up { room.div_ceil(stride) } else { room / stride } + 1;
         // A window begins inside, or in the pad before.
@@ -78,7 +80,6 @@ fn pooling(c: &Call<'_, '_>, x: &Var<'_>) -> Result<Pooling, String> {
             count -= 1;
         }
         windows.pads[i][1] = ((count - 1) * stride + reach).saturating_sub(n + before);
-        c.room_for(n.saturating_add(before).saturating_add(after))?;
         c.room_for(count.saturating_mul(windows.size[i]))?;
         out.push(count);
     }
@@ -268,7 +269,10 @@ fn max_unpool<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         return Err(format!("its windows do not fit {shape}"));
     }
     let own: Vec<usize> = (0..n)
-        .map(|i| ((shape[2 + i].max(1) - 1) * stride[i] + size[i]).saturating_sub(pads[i] + pads[n + i]))
+        .map(|i| {
+            let reach = (shape[2 + i].max(1) - 1).saturating_mul(stride[i]).saturating_add(size[i]);
+            reach.saturating_sub(pads[i].saturating_add(pads[n + i]))
+        })
         .collect();
     let whole = [&shape[..2], &own].concat();
     c.room_for(whole.iter().copied().fold(1, usize::saturating_mul))?;

@@ -120,6 +120,9 @@ fn centred<'g>(x: &Var<'g>, zero: Option<&Var<'g>>, at: i64) -> Result<Value<'g>
 /// i64.
 fn exact_product<'g>(a: Value<'g>, b: Value<'g>) -> Result<Value<'g>, String> {
     let k = a.last();
+    if a.rank() == 0 || b.rank() == 0 {
+        return Err(format!("cannot multiply {} and {}", a.shape(), b.shape()));
+    }
     let (ra, rb) = (a.rank() - 1, if b.rank() == 1 { 0 } else { b.rank() - 2 });
     let mut sum: Option<Value<'g>> = None;
     for start in (0..k.max(1)).step_by(EXACT) {

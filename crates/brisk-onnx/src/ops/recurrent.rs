@@ -298,7 +298,9 @@ fn unrolled<'g>(
     let zero = b.fill_as(0.0, [d.w.dim(0)], d.x.dtype());
     let [input_bias, state_bias] = d.bias.unwrap_or([zero, zero]);
     let r = d.r.transpose(&[1, 0]);
-    let gate = |v: Value<'g>, g: usize| v.slice(v.rank() - 1, g * u, (g + 1) * u);
+    let gate = |v: Value<'g>, g: usize| v.slice(v.rank().saturating_sub(1), g * u, (g + 1) * u);
+    // What does not fit has another shape than the steps expect.
+    b.check().map_err(|e| e.to_string())?;
     let (mut h, mut c) = (d.h, d.c);
     let mut steps = vec![h; t];
     let order: Vec<usize> = if reverse { (0..t).rev().collect() } else { (0..t).collect() };

@@ -87,6 +87,10 @@ impl Import {
             "json" => onnx::run(&self, import_mxnet(&self.path, &parameters(&self.path)?)?, &printer),
             "keras" | "h5" | "hdf5" => keras::run(&self, &printer),
             "pt" | "pth" | "bin" | "ckpt" => torch::run(&self, &printer),
+            _ if !self.path.is_file() => {
+                huggingface::run(&self.path, self.output.as_deref(), &printer, self.json)?;
+                Ok(ExitCode::SUCCESS)
+            }
             _ => Err(bad_input(format!(
                 "{}: expected a model file (.onnx, .keras, .h5, .pt, .pth, .bin, .ckpt) or a Hugging Face folder",
                 self.path.display()

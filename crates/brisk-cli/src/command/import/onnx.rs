@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use brisk_eval::{Difference, ask};
 use brisk_format::{OnnxFile, SavedModel, import_onnx, save_model};
-use brisk_onnx::Port;
+use brisk_onnx::{OPSETS, Port};
 use serde_json::json;
 
 use super::{Import, check};
@@ -15,6 +15,14 @@ use crate::printer::{Printer, thousands};
 
 pub fn run(import: &Import, file: OnnxFile, printer: &Printer) -> Result<ExitCode> {
     let path = &import.path;
+    if let Some(version) = file.model.opsets.get("").filter(|v| (1..*OPSETS.start()).contains(v)) {
+        eprintln!(
+            "warning: {}: it uses version {version} of ONNX's operators, and Brisk is tested with {} to {}: compare with --check",
+            path.display(),
+            OPSETS.start(),
+            OPSETS.end()
+        );
+    }
     let (about, data) = (text(&file)?, data(&file));
     // Some models can be run, but are no models of Brisk's: their shapes follow from numbers.
     let model = import_onnx(path, file);

@@ -151,8 +151,10 @@ fn every_layer_gives_the_same() {
         seen.insert(kind);
     }
     let missing: Vec<_> = LayerConfig::KINDS.iter().filter(|k| !seen.contains(**k)).collect();
-    // These stand in `texts`, and in the test of what was imported.
-    assert_eq!(missing, [&"MaskedLanguageHead", &"SequencePooling", &"TextEncoder", &"Onnx", &"OnnxOutput"]);
+    // These stand in `texts`, and in the test of what was imported; the last ones do nothing in a model that answers.
+    let texts = ["MaskedLanguageHead", "SequencePooling", "TextEncoder", "Onnx", "OnnxOutput"];
+    let noise = ["SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"];
+    assert!(missing.into_iter().eq(texts.iter().chain(&noise)));
 }
 
 #[test]
