@@ -39,7 +39,7 @@ pub use error::{Error, Result};
 pub use evaluate::Evaluator;
 pub use metrics::{Classification, MultiLabel, MultiLabelReport, Regression, RegressionReport, Report};
 pub use outputs::{OutputReport, Outputs};
-pub use parity::{Difference, ask, differences, parity};
+pub use parity::{Difference, ask, differences};
 pub use predict::Predictor;
 pub use ready::{
     Answer, Asker, Guess, IMAGE, Ready, Said, Takes, guesses, record, record_features, run_of, shown,

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use brisk_format::SavedModel;
-use brisk_graph::{DType, Tensor};
+use brisk_graph::Tensor;
 use brisk_runtime::Device;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -120,17 +120,6 @@ pub fn ask<D: Deref<Target: Device>>(
     Ok(model.outputs.iter().map(|o| o.name.clone()).zip(said).collect())
 }
 
-/// How far a model's outputs lie from those that were expected for some inputs. With one output its name does not matter.
-pub fn parity<D: Deref<Target: Device>>(
-    device: D,
-    model: &SavedModel,
-    inputs: &IndexMap<String, Tensor>,
-    expected: &IndexMap<String, Tensor>,
-) -> Result<Vec<Difference>> {
-    let said = ask(device, model, inputs)?;
-    differences(&said, expected)
-}
-
 /// How far outputs lie from those that were expected. With one output its name does not matter.
 ///
 /// ```
@@ -153,12 +142,7 @@ pub fn differences(
                 format!("the model has no output of this name; its outputs are {}", known.join(", "));
             return Err(Error::NotReady { place: name.clone(), message });
         };
-        // Truth values and whole numbers are compared as numbers.
-        let found = match found.dtype() {
-            DType::F64 => found.clone(),
-            _ => Tensor::from_f64s(DType::F64, found.shape(), &found.to_f64s())?,
-        };
-        Difference::between(name, &found, expected)
+        Difference::between(name, found, expected)
     };
     expected.iter().map(compare).collect()
 }

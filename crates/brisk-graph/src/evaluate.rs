@@ -24,6 +24,9 @@ use crate::{DType, Data, Prim, Shape, Tensor};
 pub fn evaluate(prim: &Prim, inputs: &[Tensor]) -> Result<Tensor, String> {
     let operands: Vec<_> = inputs.iter().map(|t| (t.shape(), t.dtype())).collect();
     let (shape, dtype) = prim.infer(&operands)?;
+    if let Some(tensor) = source(prim) {
+        return tensor.map_err(|e| e.to_string());
+    }
     if let Some(data) = moved(prim, inputs, &shape)? {
         return Tensor::new(shape, data).map_err(|e| e.to_string());
     }
@@ -36,6 +39,22 @@ pub fn evaluate(prim: &Prim, inputs: &[Tensor]) -> Result<Tensor, String> {
         inputs.iter().map(|t| Array { shape: t.shape().clone(), data: t.to_f64s() }).collect();
     let found = primitive(prim, &arrays.iter().collect::<Vec<_>>(), &kinds, &shape, &[])?;
     Tensor::from_f64s(dtype, shape, &found.data).map_err(|e| e.to_string())
+}
+
+/// What is made of nothing.
+fn source(prim: &Prim) -> Option<crate::Result<Tensor>> {
+    match prim {
+        Prim::Constant(tensor) => Some(Ok(tensor.clone())),
+        Prim::Fill(value, shape, dtype) => {
+            Some(Tensor::from_f64s(*dtype, shape, &vec![value.0; shape.elements()]))
+        }
+        Prim::Iota(axis, shape, dtype) => {
+            let inner: usize = shape[axis + 1..].iter().product();
+            let values: Vec<f64> = (0..shape.elements()).map(|i| (i / inner % shape[*axis]) as f64).collect();
+            Some(Tensor::from_f64s(*dtype, shape, &values))
+        }
+        _ => None,
+    }
 }
 
 /// Calls a body with the elements of each tensor, all of one type, and gives its result that type again.
@@ -74,15 +93,7 @@ fn moved(prim: &Prim, inputs: &[Tensor], shape: &Shape) -> Result<Option<Data>, 
     };
     Ok(Some(match prim {
         Prim::Reshape(_) => inputs[0].data().clone(),
-        Prim::Broadcast(_) => {
-            let from = inputs[0].shape();
-            let (own, added) = (from.strides(), shape.rank() - from.rank());
-            let stride = |d: usize| match d < added || from[d - added] == 1 {
-                true => 0,
-                false => own[d - added] as isize,
-            };
-            view(0, (0..shape.rank()).map(stride).collect())
-        }
+        Prim::Broadcast(_) => view(0, inputs[0].shape().strides_in(shape)),
         Prim::Transpose(perm) => {
             let own = inputs[0].shape().strides();
             view(0, perm.iter().map(|&p| own[p] as isize).collect())

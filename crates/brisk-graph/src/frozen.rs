@@ -1,11 +1,10 @@
 //! What follows from state that nobody changes, computed once and kept: kernels turned round, scales of normalization that have become
 //! part of a convolution's kernel.
 
-use std::collections::HashMap;
-
-use crate::graph::{Graph, Id, Op, Role};
-use crate::prim::{Binary, Prim};
-use crate::{Builder, Result, Value};
+use crate::graph::{Graph, Id, Input, Op, Role};
+use crate::lower::record_anew;
+use crate::prim::{Binary, Prim, Scalar};
+use crate::{Result, Value};
 
 /// A graph in two parts.
 #[derive(Debug)]
@@ -55,36 +54,21 @@ pub fn split(graph: &Graph) -> Result<Option<Split>> {
         return Ok(None);
     }
     let name = |n: usize| format!("kept %{n}");
-    let frozen = rebuild(graph, |_, id| {
-        let b = id.builder;
-        frontier.iter().map(|&n| (name(n), (id.value)(b, n))).collect()
-    })?;
-    let b = Builder::new();
-    let mut values: HashMap<usize, Value<'_>> = HashMap::new();
-    let needed = needed(graph, &frontier);
-    for (n, node) in graph.nodes.iter().enumerate() {
-        let batch = matches!(&node.op, Op::Prim(Prim::Input(number, ..)) if graph.inputs[*number].role != Role::State);
-        if !needed[n] && !batch {
-            continue;
-        }
-        let value = b.scope_of(&node.scope, || match &node.op {
-            _ if frontier.binary_search(&n).is_ok() => {
-                b.input(&name(n), Role::State, &node.shape, node.dtype)
-            }
-            Op::Prim(Prim::Input(number, shape, dtype)) => {
-                let input = &graph.inputs[*number];
-                b.input(&input.name, input.role, shape, *dtype)
-            }
-            op => b.push(op.clone(), &node.inputs.iter().map(|id| values[&id.index()]).collect::<Vec<_>>()),
-        });
-        values.insert(n, value);
+    let made = frontier.iter().map(|&n| (name(n), Id(n as u32))).collect();
+    let frozen = Graph { outputs: made, updates: Vec::new(), ..graph.clone() }.with_inputs(|_, live| live);
+    let mut rest = graph.clone();
+    for &n in &frontier {
+        let node = &mut rest.nodes[n];
+        node.op = Op::Prim(Prim::Input(rest.inputs.len(), node.shape.clone(), node.dtype));
+        node.inputs.clear();
+        rest.inputs.push(Input { name: name(n), role: Role::State, id: Id(n as u32) });
     }
-    let outputs: Vec<_> =
-        graph.outputs.iter().map(|(name, id)| (name.as_str(), values[&id.index()])).collect();
-    let updates =
-        graph.updates.iter().map(|&(i, id)| (values[&graph.inputs[i].id.index()], values[&id.index()]));
-    let updates: Vec<_> = updates.collect();
-    let rest = b.finish(&outputs, &updates)?;
+    let updated: Vec<usize> = rest.updates.iter().map(|u| u.0).collect();
+    let state = |number: usize| rest.inputs[number].role == Role::State && !updated.contains(&number);
+    let optional: Vec<bool> = (0..rest.inputs.len()).map(state).collect();
+    let rest = rest.with_inputs(|number, live| live || !optional[number]);
+    frozen.verify()?;
+    rest.verify()?;
     Ok(Some(Split { frozen, rest }))
 }
 
@@ -146,51 +130,6 @@ fn worth(graph: &Graph, kinds: &[Kind], n: usize) -> bool {
     }
 }
 
-/// What is needed when some values are given.
-fn needed(graph: &Graph, given: &[usize]) -> Vec<bool> {
-    let mut needed = vec![false; graph.nodes.len()];
-    graph.roots().for_each(|id| needed[id.index()] = true);
-    for &(input, _) in &graph.updates {
-        needed[graph.inputs[input].id.index()] = true;
-    }
-    for (n, node) in graph.nodes.iter().enumerate().rev() {
-        if needed[n] && given.binary_search(&n).is_err() {
-            node.inputs.iter().for_each(|id| needed[id.index()] = true);
-        }
-    }
-    needed
-}
-
-/// What the outputs of a rebuilt graph are made from.
-struct Rebuilt<'b, 'g> {
-    builder: &'g Builder,
-    value: &'b dyn Fn(&'g Builder, usize) -> Value<'g>,
-}
-
-/// The part of a graph that some of its values need.
-fn rebuild(
-    graph: &Graph,
-    outputs: impl for<'b, 'g> FnOnce(&Graph, Rebuilt<'b, 'g>) -> Vec<(String, Value<'g>)>,
-) -> Result<Graph> {
-    let b = Builder::new();
-    let mut values: Vec<Value<'_>> = Vec::with_capacity(graph.nodes.len());
-    for node in &graph.nodes {
-        let value = b.scope_of(&node.scope, || match &node.op {
-            Op::Prim(Prim::Input(number, shape, dtype)) => {
-                let input = &graph.inputs[*number];
-                b.input(&input.name, input.role, shape, *dtype)
-            }
-            op => b.push(op.clone(), &node.inputs.iter().map(|id| values[id.index()]).collect::<Vec<_>>()),
-        });
-        values.push(value);
-    }
-    let value = |_: &_, n: usize| values[n];
-    let outputs = outputs(graph, Rebuilt { builder: &b, value: &value });
-    let outputs: Vec<_> = outputs.iter().map(|(name, v)| (name.as_str(), *v)).collect();
-    let whole = b.finish(&outputs, &[])?;
-    Ok(whole.without_unused_inputs())
-}
-
 /// A factor for each place of the last axis: a frozen value that is stretched along all others.
 fn by_channel(graph: &Graph, kinds: &[Kind], n: usize) -> Option<usize> {
     let node = &graph.nodes[n];
@@ -215,28 +154,14 @@ fn fold_scales(graph: &Graph) -> Result<Option<Graph>> {
     if !(0..graph.nodes.len()).any(|n| scaled(n).is_some()) {
         return Ok(None);
     }
-    let b = Builder::new();
-    let mut values: Vec<Value<'_>> = Vec::with_capacity(graph.nodes.len());
-    for (n, node) in graph.nodes.iter().enumerate() {
-        let value = b.scope_of(&node.scope, || match &node.op {
-            Op::Prim(Prim::Input(number, shape, dtype)) => {
-                let input = &graph.inputs[*number];
-                b.input(&input.name, input.role, shape, *dtype)
-            }
-            op => match scaled(n) {
-                Some((x, factor)) => fold.scaled(&values, x, values[factor]),
-                None => {
-                    b.push(op.clone(), &node.inputs.iter().map(|id| values[id.index()]).collect::<Vec<_>>())
-                }
-            },
-        });
-        values.push(value);
-    }
-    let outputs: Vec<_> =
-        graph.outputs.iter().map(|(name, id)| (name.as_str(), values[id.index()])).collect();
-    let updates =
-        graph.updates.iter().map(|&(i, id)| (values[graph.inputs[i].id.index()], values[id.index()]));
-    b.finish(&outputs, &updates.collect::<Vec<_>>()).map(Some)
+    record_anew(graph, |b, n, values| match scaled(n) {
+        Some((x, factor)) => fold.scaled(values, x, values[factor]),
+        None => {
+            let node = &graph.nodes[n];
+            b.push(node.op.clone(), &node.inputs.iter().map(|id| values[id.index()]).collect::<Vec<_>>())
+        }
+    })
+    .map(Some)
 }
 
 struct Fold<'a> {
@@ -302,28 +227,28 @@ impl Fold<'_> {
 }
 
 impl Graph {
-    /// The same graph without inputs that nothing asks for.
-    fn without_unused_inputs(mut self) -> Graph {
+    /// The same graph with some of its inputs; `keep` is told the number of each, and whether something asks for it.
+    fn with_inputs(mut self, keep: impl Fn(usize, bool) -> bool) -> Graph {
         let live = self.live();
-        let mut place = vec![0; self.inputs.len()];
+        let mut place = vec![None; self.inputs.len()];
         let mut kept = Vec::new();
         for (number, input) in std::mem::take(&mut self.inputs).into_iter().enumerate() {
-            if live[input.id.index()] {
-                place[number] = kept.len();
+            if keep(number, live[input.id.index()]) {
+                place[number] = Some(kept.len());
                 kept.push(input);
             }
         }
-        // What is not asked for becomes nothing: an empty constant, which `compact` takes away.
-        for (n, node) in self.nodes.iter_mut().enumerate() {
+        for node in &mut self.nodes {
             if let Op::Prim(Prim::Input(number, shape, dtype)) = &mut node.op {
-                if live[n] {
-                    *number = place[*number];
-                } else {
-                    node.op = Op::Prim(Prim::Fill(crate::prim::Scalar(0.0), shape.clone(), *dtype));
+                match place[*number] {
+                    Some(own) => *number = own,
+                    // Nothing asks for it, so that `compact` takes it away.
+                    None => node.op = Op::Prim(Prim::Fill(Scalar(0.0), shape.clone(), *dtype)),
                 }
             }
         }
         self.inputs = kept;
+        self.updates.iter_mut().for_each(|u| u.0 = place[u.0].unwrap_or(u.0));
         self.compact()
     }
 }
@@ -333,7 +258,7 @@ mod tests {
     use super::*;
     use crate::interpret::interpret;
     use crate::prim::Conv;
-    use crate::{DType, Tensor};
+    use crate::{Builder, DType, Tensor};
 
     fn tensor(shape: &[usize], seed: usize) -> Tensor {
         let n: usize = shape.iter().product();

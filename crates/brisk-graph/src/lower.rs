@@ -17,16 +17,28 @@ use crate::{Builder, Prim, Result, Value};
 /// # Ok::<(), brisk_graph::Error>(())
 /// ```
 pub fn decompose(graph: &Graph, keep: impl Fn(&'static OpDef, &Node) -> bool) -> Result<Graph> {
+    record_anew(graph, |builder, n, values| {
+        let node = &graph.nodes[n];
+        let inputs: Vec<_> = node.inputs.iter().map(|id| values[id.index()]).collect();
+        expand(builder, &node.op, node, &inputs, &keep)
+    })
+}
+
+/// The graph with other nodes than its own, but for its inputs: `node` records each by its number, with the new values of those before
+/// it.
+pub(crate) fn record_anew(
+    graph: &Graph,
+    node: impl for<'g> Fn(&'g Builder, usize, &[Value<'g>]) -> Value<'g>,
+) -> Result<Graph> {
     let builder = Builder::new();
     let mut values: Vec<Value<'_>> = Vec::with_capacity(graph.nodes.len());
-    for node in &graph.nodes {
-        let inputs: Vec<_> = node.inputs.iter().map(|id| values[id.index()]).collect();
-        let value = builder.scope_of(&node.scope, || match &node.op {
+    for (n, own) in graph.nodes.iter().enumerate() {
+        let value = builder.scope_of(&own.scope, || match &own.op {
             Op::Prim(Prim::Input(number, shape, dtype)) => {
                 let input = &graph.inputs[*number];
                 builder.input(&input.name, input.role, shape, *dtype)
             }
-            op => expand(&builder, op, node, &inputs, &keep),
+            _ => node(&builder, n, &values),
         });
         values.push(value);
     }

@@ -50,6 +50,21 @@ impl Shape {
         strides
     }
 
+    /// Distance in elements between neighbours along each axis of a shape that this one is stretched to; 0 along axes that repeat it.
+    ///
+    /// ```
+    /// use brisk_graph::Shape;
+    /// assert_eq!(Shape::from([4, 1]).strides_in(&[5, 4, 3]), [0, 1, 0]);
+    /// ```
+    pub fn strides_in(&self, to: &[usize]) -> Vec<isize> {
+        let (own, added) = (self.strides(), to.len() - self.rank());
+        let stride = |d: usize| match d < added || self.0[d - added] != to[d] {
+            true => 0,
+            false => own[d - added] as isize,
+        };
+        (0..to.len()).map(stride).collect()
+    }
+
     /// The shape that two operands broadcast to, as in NumPy: sizes are aligned at the
     /// last axis, and a size of 1 stretches. `None` if they do not fit.
     ///

@@ -511,14 +511,8 @@ impl<'g> Value<'g> {
         let node = self.builder.node(self.id);
         match node.op {
             Op::Prim(Prim::Constant(tensor)) => Some(tensor),
-            Op::Prim(Prim::Fill(value, shape, dtype)) if shape.elements() <= FOLDED => {
-                Tensor::from_f64s(dtype, &shape, &vec![value.0; shape.elements()]).ok()
-            }
-            Op::Prim(Prim::Iota(axis, shape, dtype)) if shape.elements() <= FOLDED => {
-                let inner: usize = shape[axis + 1..].iter().product();
-                let values: Vec<f64> =
-                    (0..shape.elements()).map(|i| (i / inner % shape[axis]) as f64).collect();
-                Tensor::from_f64s(dtype, &shape, &values).ok()
+            Op::Prim(prim @ (Prim::Fill(..) | Prim::Iota(..))) if node.shape.elements() <= FOLDED => {
+                evaluate(&prim, &[]).ok()
             }
             _ => None,
         }

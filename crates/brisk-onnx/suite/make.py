@@ -61,7 +61,7 @@ for case in model_cases():
     if case.kind != "real":
         write_case("simple", case.name, case.model, case.data_sets, case.rtol, case.atol)
         continue
-    path = os.path.join(data, "light", case.model_name[len("test_"):] if False else os.path.basename(case.url))
+    path = os.path.join(data, "light", os.path.basename(case.url))
     model = onnx.load(path)
     initializers = {i.name for i in model.graph.initializer}
     ports = [i for i in model.graph.input if i.name not in initializers]

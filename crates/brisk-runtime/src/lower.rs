@@ -6,6 +6,7 @@ mod unit;
 
 use std::collections::BTreeSet;
 
+use brisk_graph::evaluate::evaluate;
 use brisk_graph::op::LAYER_NORM;
 use brisk_graph::prim::{Conv, Prim, Reduce, Window};
 use brisk_graph::{DType, Graph, Id, Op, Role, Shape, Tensor};
@@ -222,12 +223,7 @@ impl<'a> Lowering<'a> {
         for n in (0..nodes).filter(|&n| live[n]) {
             let constant = match self.prim(n) {
                 Some(Prim::Constant(tensor)) => tensor.clone(),
-                Some(Prim::Iota(axis, shape, dtype)) => {
-                    let inner: usize = shape[axis + 1..].iter().product();
-                    let values: Vec<f64> =
-                        (0..shape.elements()).map(|i| (i / inner % shape[*axis]) as f64).collect();
-                    Tensor::from_f64s(*dtype, shape, &values)?
-                }
+                Some(prim @ Prim::Iota(..)) => evaluate(prim, &[]).map_err(|m| self.fault(n, m))?,
                 _ => continue,
             };
             self.out.constants.push(constant);

@@ -37,9 +37,9 @@ impl Kept {
 
     fn find(&self, fingerprint: &(String, u64), sources: &[Weak<Data>]) -> Option<Arc<State>> {
         let same = |entry: &&Entry| {
-            entry.fingerprint == *fingerprint
-                && entry.sources.len() == sources.len()
+            entry.sources.len() == sources.len()
                 && entry.sources.iter().zip(sources).all(|(a, b)| a.ptr_eq(b))
+                && entry.fingerprint == *fingerprint
         };
         self.0.iter().find(same).map(|entry| entry.made.clone())
     }

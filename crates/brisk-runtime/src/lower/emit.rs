@@ -333,7 +333,7 @@ impl Lowering<'_> {
         steps.push(Step { kernel, inputs, outputs, scratch: (0, 0), node: Id(first as u32) });
     }
 
-    fn fault(&self, n: usize, message: String) -> Error {
+    pub(super) fn fault(&self, n: usize, message: String) -> Error {
         let node = &self.graph.nodes[n];
         let scope = node.scope.to_string();
         Error::Graph(brisk_graph::Error::Operands { scope, op: node.op.name(), message })
@@ -445,15 +445,7 @@ impl Lowering<'_> {
                 Kernel::ArgMax([x[..*axis].iter().product(), x[*axis], x[axis + 1..].iter().product()])
             }
             Prim::Reduce(kind, axes) => return self.reduce(list, n, *kind, axes, refs[0], steps),
-            Prim::Broadcast(_) => {
-                let (from, added) = (of(0), shape.rank() - of(0).rank());
-                let own = from.strides();
-                let stride = |d: usize| match d < added || from[d - added] != shape[d] {
-                    true => 0,
-                    false => own[d - added] as isize,
-                };
-                copy(shape, 0, (0..shape.rank()).map(stride).collect(), shape, 0, None)
-            }
+            Prim::Broadcast(_) => copy(shape, 0, of(0).strides_in(shape), shape, 0, None),
             Prim::Transpose(perm) => {
                 let strides = of(0).strides();
                 let from_strides = perm.iter().map(|&p| strides[p] as isize).collect();

@@ -5,12 +5,11 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use brisk_eval::{Difference, ask};
-use brisk_format::{OnnxFile, SavedModel, import_onnx, save_model};
+use brisk_format::{OnnxFile, SavedModel, import_onnx};
 use brisk_onnx::{OPSETS, Port};
 use serde_json::json;
 
-use super::{Import, check};
+use super::Import;
 use crate::printer::{Printer, thousands};
 
 pub fn run(import: &Import, file: OnnxFile, printer: &Printer) -> Result<ExitCode> {
@@ -26,33 +25,18 @@ pub fn run(import: &Import, file: OnnxFile, printer: &Printer) -> Result<ExitCod
     let (about, data) = (text(&file)?, data(&file));
     // Some models can be run, but are no models of Brisk's: their shapes follow from numbers.
     let model = import_onnx(path, file);
-    let device = import.compute.device();
-    let differences = match (&import.check, &model) {
-        (Some(paths), Ok(model)) => {
-            Some(check::compare((&paths[0], &paths[1]), |inputs| Ok(ask(&device, model, inputs)?))?)
-        }
-        _ => None,
-    };
+    let differences = model.as_ref().ok().map(|model| import.differences(model)).transpose()?.flatten();
     if !import.json {
         printer.line(about)?;
     }
     let model: SavedModel = model?;
-    if let Some(output) = &import.output {
-        save_model(output, &model)?;
-        eprintln!("The model is in {}.", output.display());
+    import.write(&model)?;
+    if import.json {
+        let mut data = data;
+        data["differences"] = json!(differences);
+        printer.json(&data)?;
     }
-    let agrees = |all: &Vec<Difference>| all.iter().all(|d| d.within(import.tolerance));
-    let good = differences.as_ref().is_none_or(agrees);
-    match (import.json, &differences) {
-        (true, _) => {
-            let mut data = data;
-            data["differences"] = json!(differences);
-            printer.json(&data)?;
-        }
-        (false, Some(all)) => printer.line(check::table(all, import.tolerance))?,
-        (false, None) => {}
-    }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    import.verdict(differences.as_deref(), printer)
 }
 
 /// The operators, with how often each is called.

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use brisk_eval::{Difference, Ready, ask};
-use brisk_format::{LoadReport, SavedModel, TorchFile, WeightRule, save_model};
+use brisk_eval::Ready;
+use brisk_format::{LoadReport, SavedModel, TorchFile, WeightRule};
 use brisk_nn::{Loss, Task};
 use brisk_train::Project;
 use serde_json::json;
 
-use super::{Import, check};
+use super::Import;
 use crate::command::summary;
 use crate::exit::bad_input;
 use crate::printer::Printer;
@@ -29,19 +29,8 @@ pub fn run(import: &Import, printer: &Printer) -> Result<ExitCode> {
     for (name, tensor) in state.iter() {
         model.state.insert(name, tensor.clone());
     }
-    let differences = match &import.check {
-        Some(paths) if report.fresh.is_empty() => {
-            let device = import.compute.device();
-            Some(check::compare((&paths[0], &paths[1]), |inputs| Ok(ask(&device, &model, inputs)?))?)
-        }
-        _ => None,
-    };
-    if let Some(output) = &import.output {
-        save_model(output, &model)?;
-        eprintln!("The model is in {}.", output.display());
-    }
-    let agrees = |all: &Vec<Difference>| all.iter().all(|d| d.within(import.tolerance));
-    let good = differences.as_ref().is_none_or(agrees);
+    let differences = if report.fresh.is_empty() { import.differences(&model)? } else { None };
+    import.write(&model)?;
     if import.json {
         printer.json(&json!({
             "state_dict": tensors.key(),
@@ -54,11 +43,8 @@ pub fn run(import: &Import, printer: &Printer) -> Result<ExitCode> {
         }))?;
     } else {
         printer.line(report)?;
-        if let Some(all) = &differences {
-            printer.line(check::table(all, import.tolerance))?;
-        }
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    import.verdict(differences.as_deref(), printer)
 }
 
 fn missing(report: &LoadReport) -> anyhow::Error {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use brisk_eval::{Ready, ask};
 use brisk_format::{load_npz, read_onnx, save_npz};
-use brisk_graph::{DType, Tensor};
+use brisk_graph::Tensor;
 use brisk_onnx::{Constant, Elem, Output, Session, Type};
 use indexmap::IndexMap;
 
@@ -51,13 +51,9 @@ fn of_onnx(predict: &Predict, inputs: &IndexMap<String, Tensor>) -> Result<Index
 
 fn typed(tensor: &Tensor, elem: Elem) -> Result<Constant> {
     let dtype = elem.dtype();
-    let tensor = match (tensor.dtype() == dtype, dtype) {
-        (true, _) => tensor.clone(),
-        (false, DType::I64) => {
-            let values: Vec<i64> = tensor.to_f64s().into_iter().map(|v| v as i64).collect();
-            Tensor::new(tensor.shape(), values)?
-        }
-        (false, dtype) => Tensor::from_f64s(dtype, tensor.shape(), &tensor.to_f64s())?,
+    let tensor = match tensor.dtype() == dtype {
+        true => tensor.clone(),
+        false => Tensor::from_f64s(dtype, tensor.shape(), &tensor.to_f64s())?,
     };
     Ok(Constant::Numbers(elem, tensor))
 }
