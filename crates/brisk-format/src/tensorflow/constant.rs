@@ -65,7 +65,7 @@ impl TfConstant {
 }
 
 /// Reads constants, as many as belong to one file.
-pub(super) struct Constants {
+pub(crate) struct Constants {
     path: Arc<Path>,
     repeated: usize,
 }

@@ -14,6 +14,7 @@ mod onnx;
 mod onnx_export;
 mod safetensors;
 mod tensorflow;
+mod tflite;
 mod torch;
 
 use std::path::Path;
