@@ -58,7 +58,8 @@ pub use mxnet::{
 };
 pub use npz::{load_npz, save_npz};
 pub use onnx::{
-    OnnxFile, OnnxOptions, OnnxReport, export_onnx, import_onnx, read_onnx, read_onnx_value, write_onnx,
+    OnnxFile, OnnxOptions, OnnxReport, export_onnx, import_onnx, read_graph, read_onnx, read_onnx_value,
+    write_onnx,
 };
 pub use report::LoadReport;
 pub use tensorflow::{

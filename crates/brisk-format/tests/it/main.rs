@@ -3,6 +3,7 @@
 mod checkpoint;
 mod flax;
 mod full_disk;
+mod fuzz;
 mod hostile;
 mod huggingface;
 mod keras;

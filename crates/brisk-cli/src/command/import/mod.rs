@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use brisk_format::{import_frozen_graph, import_mxnet, import_saved_model, import_tflite, read_onnx};
+use brisk_format::{import_mxnet, import_saved_model, read_graph};
 use clap::Args;
 
 use super::Compute;
@@ -83,10 +83,10 @@ impl Import {
             huggingface::run(&self.path, self.output.as_deref(), &printer, self.json)?;
             return Ok(ExitCode::SUCCESS);
         }
+        if let Some(file) = read_graph(&self.path)? {
+            return onnx::run(&self, file, &printer);
+        }
         match extension(&self.path).as_str() {
-            "onnx" => onnx::run(&self, read_onnx(&self.path)?, &printer),
-            "tflite" => onnx::run(&self, import_tflite(&self.path)?, &printer),
-            "pb" => onnx::run(&self, import_frozen_graph(&self.path)?, &printer),
             "json" => onnx::run(&self, import_mxnet(&self.path, &parameters(&self.path)?)?, &printer),
             "keras" | "h5" | "hdf5" => keras::run(&self, &printer),
             "pt" | "pth" | "bin" | "ckpt" => torch::run(&self, &printer),
