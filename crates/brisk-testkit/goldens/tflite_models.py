@@ -75,6 +75,14 @@ def cnn():
 
 
 @model
+def one_row():
+    """Made for one row, as many published models are."""
+    x = inputs = keras.Input((4, 5, 2), batch_size=1)
+    x = L.Reshape((2, 40))(L.Conv2D(4, 3, padding="same")(x))
+    return converter(net(inputs, L.Dense(3)(L.Flatten()(x))))
+
+
+@model
 def float16():
     c = converter(mobile())
     c.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -47,7 +47,7 @@ pub(super) struct Maker<'c, 'f> {
 impl<'c, 'f> Maker<'c, 'f> {
     /// Inputs are the nodes, or arguments, of these names.
     pub fn new(file: &'c mut File<'f>, subgraph: &'f Subgraph<'f>, inputs: &[String]) -> Maker<'c, 'f> {
-        let values = subgraph.inputs.iter().zip(inputs).map(|(&t, name)| (t, whole(name.clone()))).collect();
+        let values = subgraph.inputs.iter().zip(inputs).map(|(&t, name)| (t, first(name.clone()))).collect();
         let names = inputs.iter().cloned().collect();
         Maker { file, subgraph, values, nodes: Vec::new(), names }
     }
@@ -130,7 +130,7 @@ impl<'c, 'f> Maker<'c, 'f> {
         }
         let attributes = attributes.into_iter().map(|(n, a)| (n.to_string(), a)).collect();
         self.nodes.push(TfNode { name: name.clone(), op: op.into(), inputs, attributes });
-        whole(name)
+        first(name)
     }
 
     /// A constant of whole numbers.
@@ -187,7 +187,7 @@ impl<'c, 'f> Maker<'c, 'f> {
 }
 
 /// The first result of a node.
-pub(super) fn whole(node: String) -> TfInput {
+pub(super) fn first(node: String) -> TfInput {
     TfInput { node, output: None, index: 0 }
 }
 

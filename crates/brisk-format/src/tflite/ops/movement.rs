@@ -1,9 +1,10 @@
 //! The same elements in other places, shapes, branches and loops.
 
+use std::collections::BTreeMap;
+
 use super::super::call::{Call, Made, text};
 use super::Rule::{self, Moves, Own, Same};
 use crate::tensorflow::{TfAttribute, TfType};
-use std::collections::BTreeMap;
 
 pub(super) const OPS: &[(&str, Rule)] = &[
     ("BATCH_TO_SPACE_ND", Moves(|c| c.same("BatchToSpaceND", vec![]))),

@@ -1,8 +1,8 @@
 //! Models that TensorFlow's converter wrote.
 
 use brisk_format::{import_onnx, import_tflite, load_model, load_tensors, save_model};
-use brisk_graph::Tensor;
-use brisk_onnx::{Constant, Output, Session};
+use brisk_graph::{DType, Tensor};
+use brisk_onnx::{Constant, Dim, Elem, Output, Session, Type};
 use brisk_runtime::Cpu;
 
 use super::unpacked;
@@ -57,6 +57,7 @@ checks!(
     depthwise: Near::Floats(1e-5),
     float16: Near::Floats(1e-5),
     dense: Near::Floats(1e-5),
+    one_row: Near::Floats(1e-5),
     steps: Near::Floats(1e-5),
     lstm: Near::Floats(1e-5),
     long_lstm: Near::Floats(1e-5),
@@ -84,6 +85,26 @@ fn a_model_is_kept_and_asked_about_any_number_of_rows() {
     save_model(&kept.path().join("model"), &saved).unwrap();
     let loaded = load_model(&kept.path().join("model")).unwrap();
     assert_eq!(loaded.state.len(), saved.state.len());
+}
+
+#[test]
+fn a_model_for_one_row_is_one_for_several() {
+    let dir = unpacked("one_row");
+    let mut file = import_tflite(&dir.path().join("model.tflite")).unwrap();
+    let values = load_tensors(&dir.path().join("values.safetensors")).unwrap();
+    let port = &mut file.model.graph.inputs[0];
+    assert_eq!(port.ty.to_string(), "float [1, 4, 5, 2]");
+    let row = values.get(&format!("input.{}", port.name)).unwrap().to_f64s();
+    let (rows, dims) = (3, [3, 4, 5, 2]);
+    port.ty = Type::Tensor(Elem::Float, Some(dims.map(Dim::Size).to_vec()));
+    let input = Tensor::from_f64s(DType::F32, dims, &row.repeat(rows)).unwrap();
+    let input = Output::Tensor(Constant::Numbers(Elem::Float, input));
+    let device = Cpu::new(1);
+    let found = Session::new(&device, &file.model, file.parameters).run(vec![Some(input)]).unwrap();
+    let [Output::Tensor(Constant::Numbers(_, found))] = &found[..] else { panic!("{found:?}") };
+    let expected = values.get("output.output_0").unwrap().to_f64s().repeat(rows);
+    let expected = Tensor::from_f64s(DType::F32, [rows, 3], &expected).unwrap();
+    close("one_row", found, &expected, Near::Floats(1e-5));
 }
 
 #[test]
