@@ -235,6 +235,35 @@ def zoo():
 
 
 @model
+def more():
+    rng = np.random.default_rng(6)
+    draw = lambda *shape: tf.constant(rng.normal(size=shape).astype("f4"))
+    grouped, volume, slope = draw(2, 3, 2, 6), draw(2, 2, 1, 2, 3), draw(1, 1, 4)
+
+    def f(x, i):
+        r = {
+            "groups": tf.nn.conv2d(x, grouped, [1, 2], "SAME"),
+            "volumes": tf.nn.conv3d(tf.reshape(x, [2, 4, 5, 2, 2]), volume, [1, 1, 2, 1, 1], "VALID"),
+            "slopes": tf.nn.relu(x) + tf.nn.relu(-x) * -slope,
+            "nearest": tf.image.resize(x, [7, 3], "nearest"),
+            "corners": tf.compat.v1.image.resize_nearest_neighbor(x, [7, 3], align_corners=True),
+            "between": tf.compat.v1.image.resize_bilinear(x, [6, 9], align_corners=True),
+            "parts": tf.math.subtract(*tf.split(x, 2, axis=3)),
+            "squeezed": tf.squeeze(x[:, 1:2], [1]),
+            "scattered": tf.scatter_nd(tf.expand_dims(i, 1), x[0, :3, 0], [5, 4]),
+            "all": tf.reduce_all(x > -2, [1, 2]),
+            "any": tf.reduce_any(x > 1.5, 3),
+            "quotient": (i * 7 - 5) // 3 + tf.truncatediv(i * 7 - 5, 3),
+            "sign": tf.sign(x[0, 0]) + tf.add_n([x[0, 0], x[1, 1], x[0, 2]]),
+            "clipped": tf.clip_by_value(x, 0.0, 1.0),
+            "size": tf.rank(x) + tf.shape(x)[2],
+        }
+        return r
+
+    return function(f, ("x", tf.float32, (2, 4, 5, 4)), ("i", tf.int32, (3,)))
+
+
+@model
 def control():
     def f(x, n):
         y = tf.while_loop(lambda i, v: i < 5, lambda i, v: (i + 1, v * 0.5 + x), (tf.constant(0), x))[1]

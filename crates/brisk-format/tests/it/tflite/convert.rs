@@ -63,6 +63,7 @@ checks!(
     long_lstm: Near::Floats(1e-5),
     pictures: Near::Floats(1e-5),
     zoo: Near::Floats(1e-5),
+    more: Near::Floats(1e-5),
     control: Near::Floats(1e-5),
     // Of the smallest difference that its outputs can have.
     whole_numbers: Near::Steps(1.0),
