@@ -102,6 +102,9 @@ fn resize<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     apply(c, &x, &over, &sizes, &scales, roi, &rule)
 }
 
+/// The longest axis of a result: for each place of it some numbers are computed while the graph is recorded.
+const MOST_PLACES: usize = 1 << 24;
+
 fn apply<'g>(
     c: &Call<'_, 'g>,
     x: &Var<'g>,
@@ -115,6 +118,9 @@ fn apply<'g>(
         return Err(format!("expected scales above 0, found {scale}"));
     }
     sizes.iter().try_for_each(|&to| c.room_for(to))?;
+    if let Some(to) = sizes.iter().find(|&&to| to > MOST_PLACES) {
+        return Err(format!("an axis may be resized to {MOST_PLACES} places, found {to}"));
+    }
     let dtype = if x.arithmetic() == DType::F64 { DType::F64 } else { DType::F32 };
     let mut value = x.value().cast(dtype);
     let mut outside: Vec<(usize, Vec<f64>)> = Vec::new();

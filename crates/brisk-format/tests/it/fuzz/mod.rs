@@ -25,7 +25,7 @@ const FEW: u64 = 25;
 /// The longest that one file may take, in seconds.
 const PATIENCE: u64 = 60;
 /// The most memory that the process may have taken, in KiB.
-const MOST_MEMORY: u64 = 2 << 20;
+const MOST_MEMORY: u64 = 512 << 10;
 
 /// A file as it should be, with those that belong beside it.
 #[derive(Clone)]
@@ -108,7 +108,7 @@ fn fuzz(reader: &str, good: Vec<Good>, read: fn(&Path) -> Result<()>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let first = setting("BRISK_FUZZ_SEED").unwrap_or(if seconds.is_some() { now >> 10 } else { 1 });
     let (start, watch) = (Instant::now(), Watch::new());
-    let (mut count, mut sound) = (0, 0);
+    let (mut count, mut sound, mut memory) = (0, 0, None);
     let more = |count: u64| match seconds {
         Some(seconds) => start.elapsed() < Duration::from_secs(seconds),
         None => count < FEW,
@@ -132,14 +132,14 @@ fn fuzz(reader: &str, good: Vec<Good>, read: fn(&Path) -> Result<()>) {
             Err(error) => assert!(!error.is_io() && !error.to_string().is_empty(), "{error}"),
         }
         count += 1;
+        memory = peak();
+        assert!(memory.is_none_or(|kib| kib < MOST_MEMORY), "{memory:?} KiB of memory are taken");
     }
-    let memory = peak();
     println!(
         "{reader}: {count} files from seed {first} on in {:.0} s, {sound} of them understood, {} MiB at most",
         start.elapsed().as_secs_f64(),
         memory.unwrap_or(0) >> 10
     );
-    assert!(memory.is_none_or(|kib| kib < MOST_MEMORY), "{reader}: {memory:?} KiB, from seed {first} on");
 }
 
 /// The most memory that the process has had, in KiB, where the system says so.

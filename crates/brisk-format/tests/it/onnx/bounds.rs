@@ -183,6 +183,22 @@ fn texts_and_lists_that_grow_are_refused() {
     assert_refused(constants, json!([list, nodes[0]]), &["node \"y\" (Loop)", "more than"]);
 }
 
+/// A value of so many elements may be there, but not lists of its places beside it.
+#[test]
+fn an_axis_is_not_resized_to_more_places_than_a_picture_has() {
+    for mode in ["nearest", "linear"] {
+        let attributes = json!({"mode": {"string": mode}});
+        let node =
+            json!([{"op": "Resize", "inputs": ["x", "", "a"], "outputs": ["y"], "attributes": attributes}]);
+        let scales = json!({"a": ["float", [2], [5e7, 1.0]]});
+        assert_refused(
+            scales,
+            node,
+            &["node \"y\" (Resize): an axis may be resized to 16777216 places, found 100000000"],
+        );
+    }
+}
+
 #[test]
 fn scales_that_are_no_numbers_are_refused() {
     for scale in ["NaN", "inf", "-inf"] {
