@@ -77,6 +77,7 @@ def onnx_runtime(path, batch):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
     options.inter_op_num_threads = 1
+    options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     port = session.get_inputs()[0]
     x = np.random.default_rng(0).standard_normal([batch, *port.shape[1:]]).astype(np.float32)
