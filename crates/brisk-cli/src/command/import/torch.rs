@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use brisk_eval::Ready;
 use brisk_format::{LoadReport, SavedModel, TorchFile, WeightRule};
 use brisk_nn::{Loss, Task};
+use brisk_runtime::State;
 use brisk_train::Project;
 use serde_json::json;
 
@@ -20,6 +21,10 @@ pub fn run(import: &Import, printer: &Printer) -> Result<ExitCode> {
     let tensors = file.state_dict(import.key.as_deref())?;
     let Some(into) = &import.into else { return contents(import, &file, printer) };
     let mut model = target(into)?;
+    // All but adapters is replaced, and need not stand beside what comes.
+    if model.lora.is_none() {
+        model.state = State::default();
+    }
     let rules = import.rename.iter().map(|rule| rule.parse::<WeightRule>().map_err(bad_input));
     let rules = rules.collect::<Result<Vec<_>>>()?;
     let (state, report) = tensors.load_state(&model.model, &rules)?;
