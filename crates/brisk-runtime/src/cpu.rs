@@ -1095,11 +1095,13 @@ impl Frame<'_> {
         let own = share(count, part, parts);
         let out = self.piece::<T>(step.outputs[0], own.start * row, own.len() * row, false);
         for (copy, &input) in copies.iter().zip(&step.inputs) {
-            let mut dims = copy.dims.clone();
+            let mut dims = [0; movement::MAX_DIMS];
+            let dims = &mut dims[..copy.dims.len()];
+            dims.copy_from_slice(&copy.dims);
             dims[axis] = own.len();
             let from = copy.from.wrapping_add_signed(own.start as isize * copy.from_strides[axis]);
             let x = self.read::<T>(input);
-            movement::copy_strided(&dims, x, from, &copy.from_strides, out, copy.to, &copy.to_strides);
+            movement::copy_strided(dims, x, from, &copy.from_strides, out, copy.to, &copy.to_strides);
         }
     }
 
