@@ -18,6 +18,7 @@ mod size;
 mod table;
 mod text;
 mod walk;
+mod windows;
 
 use brisk_graph::{Graph, Id};
 use brisk_runtime::State;

@@ -1,7 +1,7 @@
 //! Recurrent networks.
 
 use brisk_graph::evaluate::evaluate;
-use brisk_graph::op::Attrs;
+use brisk_graph::op::{self, Attrs};
 use brisk_graph::prim::Binary;
 use brisk_graph::{DType, Id, Op, Prim, Tensor};
 
@@ -88,7 +88,8 @@ pub(super) fn write(w: &mut Walk<'_>, id: Id, form: &Form, attrs: &Attrs) -> Res
     let direction = Attribute::String(if reverse { "reverse" } else { "forward" }.into());
     let mut attributes = vec![("hidden_size", Attribute::Int(units as i64)), ("direction", direction)];
     if form.name == "GRU" {
-        attributes.push(("linear_before_reset", Attribute::Int(1)));
+        let after = form.op == &op::GRU;
+        attributes.push(("linear_before_reset", Attribute::Int(after.into())));
     }
     let outputs = w.e.node(form.name, inputs, attributes, 1 + cell.states);
     let zero = w.e.scalar(0.0, DType::F32)?;

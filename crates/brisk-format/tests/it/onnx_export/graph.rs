@@ -109,15 +109,37 @@ fn sequences_are_masked_and_gathered() {
     );
 }
 
-/// Padding that follows from the length, whatever the steps.
+/// Sequences of any length through a convolution with padding that follows from the length.
+fn strided(conv: Conv1D) -> SavedModel {
+    let conv = conv.padding(Padding1D::Same);
+    let model = Model::new(vec![ModelInput::new("x", [None, Some(2)])], vec![conv.into()], &[]).unwrap();
+    saved(model, Loss::MeanSquaredError)
+}
+
+/// Whatever is left over when the window has gone over them.
+#[test]
+fn padding_follows_from_the_length() {
+    for strides in [2, 3, 5] {
+        let saved = strided(Conv1D::new(4, 5).strides(strides));
+        let batches = (1..12).map(|length| batch(saved.model.inputs(), 2, length, 5)).collect::<Vec<_>>();
+        let file = check(&alike("strided", saved, batches));
+        let conv = file.model.graph.nodes.iter().find(|n| n.op == "Conv").unwrap();
+        assert_eq!(conv.attributes["auto_pad"], Attribute::String("SAME_UPPER".into()));
+        assert!(!conv.attributes.contains_key("pads"));
+    }
+}
+
 #[test]
 fn what_onnx_cannot_say_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    for strides in [2, 3, 7, 9] {
-        let conv = Conv1D::new(4, 5).strides(strides).padding(Padding1D::Same);
-        let model = Model::new(vec![ModelInput::new("x", [None, Some(2)])], vec![conv.into()], &[]).unwrap();
-        let saved = saved(model, Loss::MeanSquaredError);
-        let error = export_onnx(&dir.path().join("model.onnx"), &saved, &OnnxOptions::default()).unwrap_err();
+    let convolutions = [
+        Conv1D::new(4, 5).strides(7),
+        Conv1D::new(4, 5).strides(9),
+        Conv1D::new(4, 5).strides(2).dilation_rate(2),
+    ];
+    for conv in convolutions {
+        let error =
+            export_onnx(&dir.path().join("model.onnx"), &strided(conv), &OnnxOptions::default()).unwrap_err();
         assert!(matches!(error, Error::Unsaved { .. }));
         let text = error.to_string();
         assert!(text.contains("layer \"conv1d\" (conv) cannot be written as ONNX"), "{text}");
