@@ -206,11 +206,14 @@ impl Free {
         if options.logits {
             names.push((brisk_nn::PROBABILITIES.into(), "logits".into()));
         }
+        let specs = task.param_specs().map_err(|e| e.to_string())?;
+        let fixed = specs.into_iter().filter(|s| !s.trainable).map(|s| s.name);
         let request = Export {
             name: "brisk".into(),
             axes: self.axes.clone(),
             record: &record,
             state: &saved.state,
+            fixed: fixed.collect(),
             names,
             texts: self.texts.clone(),
             longest: options.longest,

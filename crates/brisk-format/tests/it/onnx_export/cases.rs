@@ -114,23 +114,36 @@ pub fn masked() -> Vec<Case> {
     goldens("layers").into_iter().filter_map(case).collect()
 }
 
-/// Every ready-made model: as deep, but not as wide.
+/// A ready-made model: as deep, but not as wide, and nothing is dropped.
+pub fn narrow(preset: &zoo::Preset) -> Model {
+    let model = (preset.build)(preset.input_shape.into(), 10).unwrap();
+    let mut specs = model.specs();
+    for spec in &mut specs {
+        match &mut spec.layer {
+            LayerConfig::TextEncoder(own) => {
+                let narrow = TextEncoder {
+                    hidden_size: 24,
+                    intermediate_size: 20,
+                    dropout: 0.0,
+                    attention_dropout: 0.0,
+                    ..texts::encoder()
+                };
+                *own = TextEncoder { num_layers: own.num_layers, num_heads: own.num_heads, ..narrow };
+            }
+            LayerConfig::Embedding(own) => own.input_dim = 30,
+            LayerConfig::Dropout(own) => own.rate = 0.0,
+            LayerConfig::Dense(own) if spec.name.as_deref() == Some("pooler") => own.units = 24,
+            _ => {}
+        }
+    }
+    Model::new(model.inputs().to_vec(), specs, &[]).unwrap()
+}
+
+/// Every ready-made model.
 pub fn presets() -> Vec<Case> {
     let case = |preset: &zoo::Preset| {
-        let model = (preset.build)(preset.input_shape.into(), 10).unwrap();
-        let mut specs = model.specs();
-        for spec in &mut specs {
-            match &mut spec.layer {
-                LayerConfig::TextEncoder(own) => {
-                    let narrow = TextEncoder { hidden_size: 24, intermediate_size: 20, ..texts::encoder() };
-                    *own = TextEncoder { num_layers: own.num_layers, num_heads: own.num_heads, ..narrow };
-                }
-                LayerConfig::Embedding(own) => own.input_dim = 30,
-                _ => {}
-            }
-        }
+        let model = narrow(preset);
         let inputs = model.inputs().to_vec();
-        let model = Model::new(inputs.clone(), specs, &[]).unwrap();
         let saved = saved(model, Loss::sparse_categorical_crossentropy());
         match inputs[0].rows {
             Rows::Tokens => texts::case(preset.name, saved, true),

@@ -78,8 +78,10 @@ fn sequences_are_masked_and_gathered() {
         parameter embedding.embeddings: float [20, 4]
         parameter lstm.kernel/gates: float [1, 12, 4]
         parameter lstm.recurrent_kernel/gates: float [1, 12, 3]
-        parameter lstm.bias/gates: float [1, 24]
+        parameter lstm.bias/gates: float [1, 12]
+        parameter zeros/12/gates: float [1, 12]
         parameter dense.kernel: float [3, 1]
+        parameter dense.bias: float [1]
         embedding/Gather = Gather(embedding.embeddings, review, axis=0)
         embedding/Less = Less(i32/0, review)
         lstm/Cast = Cast(embedding/Less, to=6)
@@ -95,9 +97,10 @@ fn sequences_are_masked_and_gathered() {
         lstm/Reshape_1 = Reshape(lstm/TopK.1, ints/0,0,1)
         lstm/GatherND = GatherND(embedding/Gather, lstm/Reshape_1, batch_dims=1)
         lstm/Transpose = Transpose(lstm/GatherND, perm=[1, 0, 2])
+        lstm/Concat = Concat(lstm.bias/gates, zeros/12/gates, axis=1)
         lstm/Max = Max(lstm/ReduceSum, i32/1)
         lstm/Reshape_2 = Reshape(lstm/Max, ints/0)
-        lstm/LSTM, lstm/LSTM.1 = LSTM(lstm/Transpose, lstm.kernel/gates, lstm.recurrent_kernel/gates, lstm.bias/gates, lstm/Reshape_2, hidden_size=3, direction="forward")
+        lstm/LSTM, lstm/LSTM.1 = LSTM(lstm/Transpose, lstm.kernel/gates, lstm.recurrent_kernel/gates, lstm/Concat, lstm/Reshape_2, hidden_size=3, direction="forward")
         lstm/Reshape_3 = Reshape(lstm/LSTM.1, ints/-1,3)
         lstm/Less = Less(i32/0, lstm/ReduceSum)
         lstm/Where = Where(lstm/Less, lstm/Reshape_3, f32/0)
