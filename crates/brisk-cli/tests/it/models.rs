@@ -168,6 +168,41 @@ fn what_goes_out_comes_back() {
     place.brisk(&folder).fails(2, &["expected a model with a TextEncoder called \"encoder\", found none"]);
 }
 
+/// A graph that came back is a project's model, and says from the start what was learned before it left.
+#[test]
+fn training_goes_on_from_an_exported_graph() {
+    let place = Place::new();
+    place.train("runs/first", &[]);
+    let measured = |run: &str| place.brisk(&["evaluate", run, "--json"]).good().json();
+    let export = |more: &[&str]| {
+        let export = ["export", "runs/first", "--format", "onnx", "--logits", "--output", "first.onnx"];
+        place.brisk(&[&export[..], more].concat()).good();
+    };
+    let again = |normalization: &str| {
+        let project = format!(
+            "data: {{source: idx, validation_split: 0.2, normalization: {normalization}}}
+model: {{pretrained: first.onnx}}
+train: {{optimizer: {{sgd: {{learning_rate: 1.0e-12}}}}, batch_size: 8, epochs: 1}}
+"
+        );
+        place.write("again.yaml", project);
+        place.brisk(&["train", "again.yaml", "--out", &format!("runs/{normalization}")])
+    };
+    export(&[]);
+    again("scale")
+        .fails(2, &["first.onnx takes the bytes of pictures", "expected `none`", "--scaled-inputs"]);
+    let first = measured("runs/first");
+    let same = |second: serde_json::Value| {
+        let loss = |m: &serde_json::Value| m["loss"].as_f64().unwrap_or_else(|| panic!("{m}"));
+        assert!((loss(&first) - loss(&second)).abs() < 1e-5, "{first}\n{second}");
+    };
+    again("none").good();
+    same(measured("runs/none"));
+    export(&["--scaled-inputs"]);
+    again("scale").good();
+    same(measured("runs/scale"));
+}
+
 #[test]
 fn files_that_were_cut_are_refused() {
     let place = Place::empty();

@@ -221,4 +221,8 @@ fn logits_are_what_probabilities_are_made_of() {
     assert_close("probabilities", &found, &ours(&saved, &batch)[0].to_f64s(), 1e-5, 1e-5);
     assert_eq!(file.model.metadata["labels"], r#"["T-shirt/top","a \\ b\r\n"]"#);
     assert_eq!(file.model.metadata["outputs"], "probabilities: classification");
+    // What comes from a graph is what it yields, whatever it is.
+    let graph = import_onnx("model.onnx".as_ref(), exported(&saved, &OnnxOptions::default())).unwrap();
+    let again = exported(&graph, &OnnxOptions { logits: true, ..Default::default() });
+    assert_eq!(again.model.graph.outputs[0].name, "probabilities");
 }
