@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use brisk_eval::Ready;
+use brisk_eval::open_model;
 use brisk_format::{LoadReport, SavedModel, TorchFile, WeightRule};
 use brisk_nn::{Loss, Task};
 use brisk_runtime::State;
@@ -62,7 +62,7 @@ fn missing(report: &LoadReport) -> anyhow::Error {
 fn target(into: &str) -> Result<SavedModel> {
     let path = Path::new(into);
     if path.is_dir() {
-        return Ok(Ready::open(path)?.model);
+        return Ok(open_model(path)?);
     }
     let task = match path.is_file() {
         true => {

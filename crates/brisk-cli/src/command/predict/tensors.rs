@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use brisk_eval::{Ready, ask};
+use brisk_eval::{ask, open_model};
 use brisk_format::{load_npz, read_onnx, save_npz};
 use brisk_graph::Tensor;
 use brisk_onnx::{Constant, Elem, Output, Session, Type};
@@ -18,7 +18,7 @@ pub fn run(predict: &Predict, input: &Path, output: &Path) -> Result<ExitCode> {
     let inputs = load_npz(input)?;
     let said = match predict.run.is_file() && extension(&predict.run) == "onnx" {
         true => of_onnx(predict, &inputs)?,
-        false => ask(&predict.compute.device(), &Ready::open(&predict.run)?.model, &inputs)?,
+        false => ask(&predict.compute.device(), &open_model(&predict.run)?, &inputs)?,
     };
     let tensors: Vec<_> = said.iter().map(|(name, t)| (name.as_str(), t)).collect();
     save_npz(output, &tensors)?;
