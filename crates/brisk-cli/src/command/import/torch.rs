@@ -21,19 +21,15 @@ pub fn run(import: &Import, printer: &Printer) -> Result<ExitCode> {
     let tensors = file.state_dict(import.key.as_deref())?;
     let Some(into) = &import.into else { return contents(import, &file, printer) };
     let mut model = target(into)?;
-    // All but adapters is replaced, and need not stand beside what comes.
-    if model.lora.is_none() {
-        model.state = State::default();
-    }
+    // All of it is replaced, and need not stand beside what comes.
+    model.state = State::default();
     let rules = import.rename.iter().map(|rule| rule.parse::<WeightRule>().map_err(bad_input));
     let rules = rules.collect::<Result<Vec<_>>>()?;
     let (state, report) = tensors.load_state(&model.model, &rules)?;
     if !report.fresh.is_empty() && import.output.is_some() {
         return Err(missing(&report));
     }
-    for (name, tensor) in state.iter() {
-        model.state.insert(name, tensor.clone());
-    }
+    model.state = state;
     let differences = if report.fresh.is_empty() { import.differences(&model)? } else { None };
     import.write(&model)?;
     if import.json {
