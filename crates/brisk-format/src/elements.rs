@@ -3,21 +3,27 @@
 use std::io::Read;
 
 use brisk_graph::{DType, Data, Tensor};
+use brisk_onnx::Elem;
 use bytemuck::Pod;
 use half::{bf16, f16};
 
+use crate::onnx::small_float;
 use crate::tensors::Fault;
 
 /// How much is converted at a time.
 const WINDOW: usize = 1 << 16;
 
 /// An element type, little-endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Element {
     F64,
     F32,
     F16,
     Bf16,
+    F8E4M3Fn,
+    F8E4M3Fnuz,
+    F8E5M2,
+    F8E5M2Fnuz,
     I64,
     I32,
     I16,
@@ -30,11 +36,15 @@ pub(crate) enum Element {
 }
 
 impl Element {
-    const ALL: [Element; 13] = [
+    const ALL: [Element; 17] = [
         Element::F64,
         Element::F32,
         Element::F16,
         Element::Bf16,
+        Element::F8E4M3Fn,
+        Element::F8E4M3Fnuz,
+        Element::F8E5M2,
+        Element::F8E5M2Fnuz,
         Element::I64,
         Element::I32,
         Element::I16,
@@ -46,13 +56,17 @@ impl Element {
         Element::Bool,
     ];
 
-    /// Its name, as NumPy calls it.
+    /// Its name, as NumPy and PyTorch call it.
     pub fn name(self) -> &'static str {
         match self {
             Element::F64 => "float64",
             Element::F32 => "float32",
             Element::F16 => "float16",
             Element::Bf16 => "bfloat16",
+            Element::F8E4M3Fn => "float8_e4m3fn",
+            Element::F8E4M3Fnuz => "float8_e4m3fnuz",
+            Element::F8E5M2 => "float8_e5m2",
+            Element::F8E5M2Fnuz => "float8_e5m2fnuz",
             Element::I64 => "int64",
             Element::I32 => "int32",
             Element::I16 => "int16",
@@ -82,6 +96,7 @@ impl Element {
             Element::F32 | Element::I32 | Element::U32 => 4,
             Element::F16 | Element::Bf16 | Element::I16 | Element::U16 => 2,
             Element::I8 | Element::U8 | Element::Bool => 1,
+            Element::F8E4M3Fn | Element::F8E4M3Fnuz | Element::F8E5M2 | Element::F8E5M2Fnuz => 1,
         }
     }
 
@@ -89,10 +104,23 @@ impl Element {
     pub fn dtype(self) -> DType {
         match self {
             Element::F64 | Element::F32 | Element::F16 | Element::Bf16 => DType::F32,
+            Element::F8E4M3Fn | Element::F8E4M3Fnuz | Element::F8E5M2 | Element::F8E5M2Fnuz => DType::F32,
             Element::I64 | Element::U64 | Element::U32 => DType::I64,
             Element::I32 | Element::I16 | Element::I8 | Element::U16 => DType::I32,
             Element::U8 | Element::Bool => DType::U8,
         }
+    }
+
+    /// The float that a byte is, if it is one of eight bits.
+    pub fn float(self, byte: u8) -> Option<f32> {
+        let elem = match self {
+            Element::F8E4M3Fn => Elem::Float8E4M3Fn,
+            Element::F8E4M3Fnuz => Elem::Float8E4M3Fnuz,
+            Element::F8E5M2 => Elem::Float8E5M2,
+            Element::F8E5M2Fnuz => Elem::Float8E5M2Fnuz,
+            _ => return None,
+        };
+        Some(small_float(elem, byte))
     }
 
     /// How many elements a shape has and how many bytes they take; `None` if that is more than any file has. Sizes of 0 count as 1
@@ -134,7 +162,10 @@ impl Elements {
             (Data::F32(v), Element::F16) => {
                 each(v, e, from, elements, |b| Some(f16::from_le_bytes(b).to_f32()))
             }
-            (Data::F32(v), _) => each(v, e, from, elements, |b| Some(bf16::from_le_bytes(b).to_f32())),
+            (Data::F32(v), Element::Bf16) => {
+                each(v, e, from, elements, |b| Some(bf16::from_le_bytes(b).to_f32()))
+            }
+            (Data::F32(v), _) => each(v, e, from, elements, |[b]| e.float(b)),
             (Data::I64(v), Element::I64) => plain(v, from, elements),
             (Data::I64(v), Element::U64) => {
                 each(v, e, from, elements, |b| u64::from_le_bytes(b).try_into().ok())
@@ -227,12 +258,16 @@ mod tests {
 
     #[test]
     fn every_type_becomes_one_of_ours() {
-        let cases: [(Element, &[u8], Data); 14] = [
+        let cases: [(Element, &[u8], Data); 18] = [
             (Element::F64, &0.1f64.to_le_bytes(), vec![0.1f32].into()),
             (Element::F64, &f64::INFINITY.to_le_bytes(), vec![f32::INFINITY].into()),
             (Element::F32, &1.5f32.to_le_bytes(), vec![1.5f32].into()),
             (Element::F16, &f16::from_f32(-0.25).to_le_bytes(), vec![-0.25f32].into()),
             (Element::Bf16, &bf16::from_f32(3.0).to_le_bytes(), vec![3.0f32].into()),
+            (Element::F8E4M3Fn, &[0x3c, 0xfe], vec![1.5f32, -448.0].into()),
+            (Element::F8E4M3Fnuz, &[0x44, 0xff], vec![1.5f32, -240.0].into()),
+            (Element::F8E5M2, &[0x3e, 0xfc], vec![1.5f32, f32::NEG_INFINITY].into()),
+            (Element::F8E5M2Fnuz, &[0x42, 0xff], vec![1.5f32, -57344.0].into()),
             (Element::I64, &i64::MIN.to_le_bytes(), vec![i64::MIN].into()),
             (Element::I32, &i32::MIN.to_le_bytes(), vec![i32::MIN].into()),
             (Element::I16, &(-300i16).to_le_bytes(), vec![-300].into()),

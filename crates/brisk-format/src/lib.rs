@@ -12,6 +12,7 @@
 //! - [`read_mxnet_parameters`] and [`read_mxnet_symbol`]: models of MXNet; [`import_mxnet`] translates them into ONNX's vocabulary.
 //! - [`TfCheckpoint`] and [`read_saved_model`]: the variables and the graphs of TensorFlow;
 //!   [`import_saved_model`] and [`import_frozen_graph`] translate them into ONNX's vocabulary.
+//! - [`import_tflite`]: models of TensorFlow Lite in ONNX's vocabulary.
 //! - [`TorchFile`]: checkpoints of PyTorch, tensor by tensor, without running them.
 //! - [`save_tensors`] and [`load_tensors`]: any safetensors file.
 //! - [`write_atomic`] and [`write_text`]: files that are there whole, or not at all.
@@ -38,6 +39,7 @@ mod report;
 mod source;
 mod tensorflow;
 mod tensors;
+mod tflite;
 mod torch;
 
 pub use atomic::{write_atomic, write_text};
@@ -56,7 +58,8 @@ pub use mxnet::{
 };
 pub use npz::{load_npz, save_npz};
 pub use onnx::{
-    OnnxFile, OnnxOptions, OnnxReport, export_onnx, import_onnx, read_onnx, read_onnx_value, write_onnx,
+    OnnxFile, OnnxOptions, OnnxReport, export_onnx, import_onnx, read_graph, read_onnx, read_onnx_value,
+    write_onnx,
 };
 pub use report::LoadReport;
 pub use tensorflow::{
@@ -65,6 +68,7 @@ pub use tensorflow::{
     import_saved_model, read_saved_model,
 };
 pub use tensors::{load_tensors, save_tensors, tensor_bytes};
+pub use tflite::import_tflite;
 pub use torch::{StateDict, TorchFile, TorchValue, WeightRule};
 
 /// The version of checkpoints and model folders that this Brisk writes. It reads all up to this one.

@@ -141,6 +141,49 @@ config = model(
 )
 save("separable_convolutions", separable, config, {"x": (2, 8, 8, 3)}, lambda m, x: last(m(first(x))))
 
+# Layers that Keras has as one, PyTorch as two modules or with one weight less.
+
+
+class Separable(nn.Module):
+    def __init__(self, kind, inputs, outputs, kernel, times=1, **more):
+        super().__init__()
+        self.depthwise = kind(inputs, inputs * times, kernel, groups=inputs, bias=False, **more)
+        self.pointwise = kind(inputs * times, outputs, 1)
+
+    def forward(self, x):
+        return self.pointwise(self.depthwise(x))
+
+
+maps = nn.Sequential(
+    Separable(nn.Conv2d, 3, 4, 3, 2, padding=1), nn.PReLU(4), Separable(nn.Conv2d, 4, 4, (2, 3)), nn.GroupNorm(2, 4), nn.Flatten(), nn.PReLU(), nn.Linear(48, 2)
+)  # fmt: skip
+config = model(
+    [5, 5, 3],
+    layer("SeparableConv2D", filters=4, kernel_size=3, depth_multiplier=2, padding="same"),
+    layer("PReLU", shared_axes=[1, 2]),
+    layer("SeparableConv2D", filters=4, kernel_size=[2, 3]),
+    layer("GroupNormalization", groups=2, epsilon=1e-5),
+    layer("PReLU", shared_axes=[1, 2, 3]),
+    layer("Flatten"),
+    layer("Dense", units=2),
+)
+save("separable_layers", maps, config, {"x": (2, 5, 5, 3)}, lambda m, x: m(first(x)))
+
+sequences = nn.Sequential(
+    Separable(nn.Conv1d, 3, 4, 3), nn.Conv1d(4, 8, 2, groups=4), nn.PReLU(8), nn.ConvTranspose1d(8, 3, 3, 2), nn.Flatten(), nn.Linear(51, 4), nn.PReLU(4)
+)  # fmt: skip
+config = model(
+    [11, 3],
+    layer("SeparableConv1D", filters=4, kernel_size=3),
+    layer("DepthwiseConv1D", kernel_size=2, depth_multiplier=2),
+    layer("PReLU", shared_axes=[1]),
+    layer("Conv1DTranspose", filters=3, kernel_size=3, strides=2),
+    layer("Flatten"),
+    layer("Dense", units=4),
+    layer("PReLU"),
+)
+save("separable_sequences", sequences, config, {"x": (2, 11, 3)}, lambda m, x: m(first(x)))
+
 generator = nn.Sequential(
     nn.Linear(5, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Unflatten(1, (4, 2, 3)), nn.ConvTranspose2d(4, 3, 4, 2, 1), nn.Tanh(),
     nn.ConvTranspose2d(3, 2, 3, 2),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use brisk_eval::Ready;
-use brisk_format::read_onnx;
+use brisk_format::{OnnxFile, read_graph};
 use brisk_nn::{Model, zoo};
 use brisk_onnx::{Row, describe};
 use brisk_train::{DEFAULT_PROJECT, Project};
@@ -14,7 +14,6 @@ use serde_json::json;
 
 use unicode_width::UnicodeWidthStr;
 
-use super::import::extension;
 use crate::exit::bad_input;
 use crate::printer::{Printer, thousands};
 
@@ -24,7 +23,7 @@ const CLASSES: usize = 10;
 /// Show the layers of a model: their names, output shapes and parameters
 #[derive(Args)]
 pub struct Summary {
-    /// A project (FILE.yaml), a run, a model folder, an ONNX file, or a preset such as resnet18-cifar [default: as `brisk train`]
+    /// A project (FILE.yaml), a run, a model folder, a graph (.onnx, .tflite, .pb), or a preset such as resnet18-cifar [default: as `brisk train`]
     #[arg(value_name = "FILE.yaml|RUN|MODEL|FILE.onnx|PRESET")]
     what: Option<String>,
     /// One JSON object
@@ -35,8 +34,8 @@ pub struct Summary {
 impl Summary {
     pub fn run(self) -> Result<ExitCode> {
         let printer = Printer::new(self.json);
-        if let Some(path) = self.what.as_deref().map(Path::new).filter(|p| extension(p) == "onnx") {
-            return onnx(path, &printer, self.json);
+        if let Some(file) = self.what.as_deref().map(|p| read_graph(p.as_ref())).transpose()?.flatten() {
+            return graph(&file, &printer, self.json);
         }
         let model = self.model()?;
         match self.json {
@@ -77,9 +76,9 @@ pub fn model(preset: &str) -> Result<Model> {
     Ok((preset.build)(preset.input_shape.to_vec().into(), CLASSES)?)
 }
 
-/// Every node of an ONNX file.
-fn onnx(path: &Path, printer: &Printer, as_json: bool) -> Result<ExitCode> {
-    let rows = describe(&read_onnx(path)?.model)?;
+/// Every node of a graph in a file.
+fn graph(file: &OnnxFile, printer: &Printer, as_json: bool) -> Result<ExitCode> {
+    let rows = describe(&file.model)?;
     let results =
         |row: &Row| -> Vec<String> { row.results.iter().map(|(n, t)| format!("{n}: {t}")).collect() };
     if as_json {

@@ -13,7 +13,7 @@ use brisk_data::{
     Feature, Features, ImageFeature, ImageSpec, Layout, Layouts, Preprocessing, Scaling, Target,
     VectorFeature,
 };
-use brisk_format::{HfFolder, SavedModel, import_onnx, is_model, load_keras, load_model, read_onnx};
+use brisk_format::{HfFolder, SavedModel, import_onnx, is_model, load_keras, load_model, read_graph};
 use brisk_graph::DType;
 use brisk_nn::{Rows, X};
 use indexmap::{IndexMap, IndexSet};
@@ -70,7 +70,8 @@ pub enum Takes {
 }
 
 impl Ready {
-    /// Reads `runs/NAME`, `runs/NAME/model`, any other model folder, a Hugging Face folder, or a file of ONNX or Keras.
+    /// Reads `runs/NAME`, `runs/NAME/model`, any other model folder, a Hugging Face folder, or a file of ONNX, TensorFlow Lite, TensorFlow (a
+    /// frozen graph) or Keras.
     pub fn open(path: &Path) -> Result<Ready> {
         if is_foreign_folder(path) {
             return Ready::import(&HfFolder::open(path)?);
@@ -130,9 +131,13 @@ fn is_foreign_folder(path: &Path) -> bool {
 
 /// A model, and the folder that its other files lie in; the empty path if it is a file itself.
 fn read(path: &Path) -> Result<(SavedModel, PathBuf)> {
+    if path.is_file()
+        && let Some(file) = read_graph(path)?
+    {
+        return Ok((import_onnx(path, file)?, PathBuf::new()));
+    }
     let kind = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     match kind.as_str() {
-        "onnx" if path.is_file() => return Ok((import_onnx(path, read_onnx(path)?)?, PathBuf::new())),
         "keras" | "h5" | "hdf5" if path.is_file() => return Ok((load_keras(path)?.saved, PathBuf::new())),
         _ => {}
     }

@@ -43,6 +43,11 @@ impl Emitter {
         }
     }
 
+    /// Keeps names for inputs and outputs.
+    pub fn keep<'n>(&mut self, names: impl IntoIterator<Item = &'n String>) {
+        self.names.extend(names.into_iter().cloned());
+    }
+
     /// Counts steps of the translation, which are bounded however often functions are called.
     pub fn step(&mut self, count: usize) -> Result<(), String> {
         match self.left.checked_sub(count) {

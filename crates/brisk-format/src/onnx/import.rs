@@ -49,6 +49,22 @@ pub fn import_onnx(path: &Path, file: OnnxFile) -> Result<SavedModel> {
     Ok(SavedModel::new(&task, &state))
 }
 
+/// What a file with a graph holds, in ONNX's vocabulary: `.onnx`, `.tflite`, and `.pb` of TensorFlow. `None` if its name ends otherwise.
+///
+/// ```
+/// assert!(brisk_format::read_graph("photo.png".as_ref())?.is_none());
+/// # Ok::<(), brisk_format::Error>(())
+/// ```
+pub fn read_graph(path: &Path) -> Result<Option<OnnxFile>> {
+    let end = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    Ok(Some(match end.as_str() {
+        "onnx" => super::read_onnx(path)?,
+        "tflite" => crate::import_tflite(path)?,
+        "pb" => crate::import_frozen_graph(path)?,
+        _ => return Ok(None),
+    }))
+}
+
 /// What a model's input is for a graph's.
 fn input(port: &Port) -> Result<ModelInput, String> {
     let name = &port.name;

@@ -65,7 +65,7 @@ impl TfConstant {
 }
 
 /// Reads constants, as many as belong to one file.
-pub(super) struct Constants {
+pub(crate) struct Constants {
     path: Arc<Path>,
     repeated: usize,
 }
@@ -119,6 +119,8 @@ fn count(values: &TensorProto, element: Element) -> usize {
         Element::U64 => values.uint64_val.len(),
         Element::U32 => values.uint32_val.len(),
         Element::Bool => values.bool_val.len(),
+        // No type of TensorFlow's is read as these.
+        Element::F8E4M3Fn | Element::F8E4M3Fnuz | Element::F8E5M2 | Element::F8E5M2Fnuz => 0,
     }
 }
 
@@ -139,6 +141,7 @@ fn stored(values: &TensorProto, element: Element) -> Vec<u8> {
         Element::U64 => values.uint64_val.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Element::U32 => values.uint32_val.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Element::Bool => values.bool_val.iter().map(|&v| v.into()).collect(),
+        Element::F8E4M3Fn | Element::F8E4M3Fnuz | Element::F8E5M2 | Element::F8E5M2Fnuz => Vec::new(),
     }
 }
 

@@ -93,6 +93,12 @@ pub struct TfFunction {
 }
 
 impl TfGraph {
+    /// A graph of nodes; `None` if two have the same name.
+    pub(crate) fn of(nodes: Vec<TfNode>) -> Option<TfGraph> {
+        let index: HashMap<_, _> = nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), i)).collect();
+        (index.len() == nodes.len()).then_some(TfGraph { nodes, index })
+    }
+
     /// The node of a name.
     pub fn node(&self, name: &str) -> Option<&TfNode> {
         self.index.get(name).and_then(|&i| self.nodes.get(i))

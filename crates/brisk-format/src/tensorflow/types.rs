@@ -28,7 +28,7 @@ impl TfType {
     }
 
     /// Quantized numbers are the whole numbers that they are stored as.
-    pub(super) fn element(self) -> Option<Element> {
+    pub(crate) fn element(self) -> Option<Element> {
         Some(match self.0 {
             1 => Element::F32,
             2 => Element::F64,

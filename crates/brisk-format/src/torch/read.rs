@@ -6,8 +6,8 @@ use brisk_graph::Data;
 use half::{bf16, f16};
 
 use super::archive::{Bytes, Place};
-use super::element::{Element, e4m3fn, e4m3fnuz, e5m2, e5m2fnuz};
 use super::pickle::View;
+use crate::elements::Element;
 use crate::mapped::{MappedFile, WINDOW};
 use crate::{Error, Result};
 
@@ -18,11 +18,10 @@ pub(super) fn read(file: &MappedFile, place: &Place, view: &View) -> Result<Data
         Element::F64 => Data::F64(elements.all(f64::from_le_bytes)?),
         Element::F32 => Data::F32(elements.all(f32::from_le_bytes)?),
         Element::F16 => Data::F32(elements.all(|b| f16::from_le_bytes(b).to_f32())?),
-        Element::BF16 => Data::F32(elements.all(|b| bf16::from_le_bytes(b).to_f32())?),
-        Element::F8E4M3FN => Data::F32(elements.all(|[b]| e4m3fn(b))?),
-        Element::F8E4M3FNUZ => Data::F32(elements.all(|[b]| e4m3fnuz(b))?),
-        Element::F8E5M2 => Data::F32(elements.all(|[b]| e5m2(b))?),
-        Element::F8E5M2FNUZ => Data::F32(elements.all(|[b]| e5m2fnuz(b))?),
+        Element::Bf16 => Data::F32(elements.all(|b| bf16::from_le_bytes(b).to_f32())?),
+        Element::F8E4M3Fn | Element::F8E4M3Fnuz | Element::F8E5M2 | Element::F8E5M2Fnuz => {
+            Data::F32(elements.all(|[b]| view.element.float(b).unwrap_or(f32::NAN))?)
+        }
         Element::I64 => Data::I64(elements.all(i64::from_le_bytes)?),
         Element::I32 => Data::I32(elements.all(i32::from_le_bytes)?),
         Element::I16 => Data::I32(elements.all(|b| i16::from_le_bytes(b).into())?),

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod flax;
 mod full_disk;
+mod fuzz;
 mod hostile;
 mod huggingface;
 mod keras;
@@ -15,6 +16,7 @@ mod onnx_export;
 mod round_trips;
 mod safetensors;
 mod tensorflow;
+mod tflite;
 mod torch;
 
 use std::path::Path;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use brisk_format::{import_frozen_graph, import_mxnet, import_saved_model, read_onnx};
+use brisk_format::{import_mxnet, import_saved_model, read_graph};
 use clap::Args;
 
 use super::Compute;
@@ -32,11 +32,13 @@ use crate::printer::Printer;
 /// A SavedModel of TensorFlow (a folder with saved_model.pb), a frozen graph (.pb), and NAME-symbol.json of MXNet with its
 /// NAME-NNNN.params: graphs of inference.
 ///
+/// FILE.tflite of TensorFlow Lite: its whole numbers that stand for floats become floats, rounded to the same places.
+///
 /// A Hugging Face folder: config.json, model.safetensors (or its shards) and what sentence-transformers adds. Encoders of the families
 /// bert, roberta, xlm-roberta, camembert, distilbert and electra are understood.
 #[derive(Args)]
 pub struct Import {
-    /// A model file (.onnx, .keras, .h5, .pt, .pth, .bin, .ckpt), or a folder with config.json and model.safetensors
+    /// A model file (.onnx, .tflite, .keras, .h5, .pt, .pth, .bin, .ckpt), or a folder with config.json and model.safetensors
     #[arg(value_name = "FILE|FOLDER")]
     path: PathBuf,
     /// The model folder to write. Of a Hugging Face folder: the encoder with its tokenizer, and what stands on it; without a head, the
@@ -81,9 +83,10 @@ impl Import {
             huggingface::run(&self.path, self.output.as_deref(), &printer, self.json)?;
             return Ok(ExitCode::SUCCESS);
         }
+        if let Some(file) = read_graph(&self.path)? {
+            return onnx::run(&self, file, &printer);
+        }
         match extension(&self.path).as_str() {
-            "onnx" => onnx::run(&self, read_onnx(&self.path)?, &printer),
-            "pb" => onnx::run(&self, import_frozen_graph(&self.path)?, &printer),
             "json" => onnx::run(&self, import_mxnet(&self.path, &parameters(&self.path)?)?, &printer),
             "keras" | "h5" | "hdf5" => keras::run(&self, &printer),
             "pt" | "pth" | "bin" | "ckpt" => torch::run(&self, &printer),
@@ -92,7 +95,7 @@ impl Import {
                 Ok(ExitCode::SUCCESS)
             }
             _ => Err(bad_input(format!(
-                "{}: expected a model file (.onnx, .keras, .h5, .pt, .pth, .bin, .ckpt) or a Hugging Face folder",
+                "{}: expected a model file (.onnx, .tflite, .keras, .h5, .pt, .pth, .bin, .ckpt) or a Hugging Face folder",
                 self.path.display()
             ))),
         }

@@ -5,20 +5,20 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use brisk_eval::{ask, open_model};
-use brisk_format::{load_npz, read_onnx, save_npz};
+use brisk_format::{OnnxFile, load_npz, read_graph, save_npz};
 use brisk_graph::Tensor;
 use brisk_onnx::{Constant, Elem, Output, Session, Type};
 use indexmap::IndexMap;
 
 use super::Predict;
-use crate::command::import::extension;
 use crate::exit::bad_input;
 
 pub fn run(predict: &Predict, input: &Path, output: &Path) -> Result<ExitCode> {
     let inputs = load_npz(input)?;
-    let said = match predict.run.is_file() && extension(&predict.run) == "onnx" {
-        true => of_onnx(predict, &inputs)?,
-        false => ask(&predict.compute.device(), &open_model(&predict.run)?, &inputs)?,
+    let graph = if predict.run.is_file() { read_graph(&predict.run)? } else { None };
+    let said = match graph {
+        Some(file) => of_graph(predict, file, &inputs)?,
+        None => ask(&predict.compute.device(), &open_model(&predict.run)?, &inputs)?,
     };
     let tensors: Vec<_> = said.iter().map(|(name, t)| (name.as_str(), t)).collect();
     save_npz(output, &tensors)?;
@@ -28,8 +28,11 @@ pub fn run(predict: &Predict, input: &Path, output: &Path) -> Result<ExitCode> {
 }
 
 /// A graph as it stands in its file, which may have shapes that depend on numbers.
-fn of_onnx(predict: &Predict, inputs: &IndexMap<String, Tensor>) -> Result<IndexMap<String, Tensor>> {
-    let file = read_onnx(&predict.run)?;
+fn of_graph(
+    predict: &Predict,
+    file: OnnxFile,
+    inputs: &IndexMap<String, Tensor>,
+) -> Result<IndexMap<String, Tensor>> {
     let ports = &file.model.graph.inputs;
     let only = inputs.len() == 1 && ports.len() == 1;
     let mut given = Vec::new();

@@ -8,7 +8,7 @@ use brisk_onnx::{Attribute, Elem};
 use super::super::{TfAttribute, TfNode, TfType};
 use super::value::Value;
 use super::walk::Walk;
-use super::{control, elem, elementwise, lists, movement, pictures, pieces, product, reduce, shape};
+use super::{control, elem, elementwise, lists, lite, movement, pictures, pieces, product, reduce, shape};
 
 /// How an operator is translated.
 pub(super) type Run = fn(&mut Call<'_, '_>) -> Result<Vec<Value>, String>;
@@ -16,10 +16,11 @@ pub(super) type Run = fn(&mut Call<'_, '_>) -> Result<Vec<Value>, String>;
 /// The results of an operator.
 pub(super) type Made = Result<Vec<Value>, String>;
 
-const KINDS: [&[(&str, Run)]; 9] = [
+const KINDS: [&[(&str, Run)]; 10] = [
     control::OPS,
     elementwise::OPS,
     lists::OPS,
+    lite::OPS,
     movement::OPS,
     pictures::OPS,
     pieces::OPS,

@@ -3,17 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+use brisk_onnx::{Port, Type};
 use prost::Message;
 
 use super::super::constant::Constants;
 use super::super::graph::{TfFunction, TfGraph, TfInput};
 use super::super::proto::GraphDef;
 use super::super::{TfAttribute, TfNode};
-use super::typed;
-use super::variables::Variables;
-use super::walk::Walk;
+use super::{Ends, typed};
 use crate::hashed::read_whole;
-use crate::onnx::emit::Emitter;
 use crate::tensors::Fault;
 use crate::{Error, OnnxFile, Result};
 
@@ -53,10 +51,7 @@ fn convert(graph: &TfGraph, functions: &BTreeMap<String, TfFunction>) -> Result<
     if wanted.is_empty() {
         return Err("no node of the graph is one that no other reads; expected the outputs of a model".into());
     }
-    let kept = inputs.iter().map(|n| n.name.clone()).chain(wanted.iter().map(|w| w.node.clone()));
-    let mut walk = Walk::new(graph, functions, Variables::default(), Emitter::new(kept));
-    walk.frozen = true;
-    let mut ports = Vec::new();
+    let mut ends = Ends::default();
     for node in inputs {
         let dtype = match node.attributes.get("dtype") {
             Some(TfAttribute::Type(dtype)) => *dtype,
@@ -66,16 +61,12 @@ fn convert(graph: &TfGraph, functions: &BTreeMap<String, TfFunction>) -> Result<
             Some(TfAttribute::Shape(shape)) => shape.clone(),
             _ => None,
         };
-        ports.push(typed(&node.name, dtype, &shape)?);
-        walk.given(&node.name, &node.name);
+        ends.inputs.push((node.name.clone(), typed(&node.name, dtype, &shape)?));
     }
-    let found = walk.outermost(&wanted.iter().collect::<Vec<_>>())?;
-    let mut emit = walk.finish();
-    let mut outputs = Vec::new();
-    for (input, value) in wanted.iter().zip(found) {
-        let name = &input.node;
-        emit.alias(value.name().map_err(|m| format!("output {name:?}: {m}"))?, name);
-        outputs.push(brisk_onnx::Port { name: name.clone(), ty: brisk_onnx::Type::Unknown });
-    }
-    Ok(emit.finish(ports, outputs))
+    let output = |value: TfInput| {
+        let port = Port { name: value.node.clone(), ty: Type::Unknown };
+        (value, port)
+    };
+    ends.outputs = wanted.into_iter().map(output).collect();
+    ends.convert_frozen(graph, functions)
 }

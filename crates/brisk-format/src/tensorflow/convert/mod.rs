@@ -10,6 +10,7 @@ mod frozen;
 #[cfg(test)]
 mod hostile;
 mod lists;
+mod lite;
 mod movement;
 mod pictures;
 mod pieces;
@@ -20,6 +21,7 @@ mod value;
 mod variables;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use brisk_onnx::{Dim, Elem, Port, Type};
@@ -27,8 +29,9 @@ use brisk_onnx::{Dim, Elem, Port, Type};
 pub use self::frozen::import_frozen_graph;
 use self::variables::Variables;
 use self::walk::Walk;
-use super::{TfCheckpoint, TfEndpoint, TfSavedModel, TfShape, TfType, read_saved_model};
-use crate::onnx::emit::Emitter;
+use super::{
+    TfCheckpoint, TfEndpoint, TfFunction, TfGraph, TfInput, TfSavedModel, TfShape, TfType, read_saved_model,
+};
 use crate::{Error, OnnxFile, Result};
 
 /// The signature that those who serve a model ask.
@@ -76,27 +79,59 @@ fn convert(model: &TfSavedModel, variables: Variables<'_>) -> Result<OnnxFile, S
             }
         }
     };
-    let kept = signature.inputs.keys().chain(signature.outputs.keys()).cloned();
-    let mut walk = Walk::new(&model.graph, &model.functions, variables, Emitter::new(kept));
-    let mut ports = Vec::new();
+    let mut ends = Ends::default();
     for (name, endpoint) in &signature.inputs {
-        ports.push(port(name, endpoint)?);
-        walk.given(&endpoint.value.as_ref().ok_or_else(|| several(name))?.node, name);
+        let value = endpoint.value.as_ref().ok_or_else(|| several(name))?;
+        ends.inputs.push((value.node.clone(), port(name, endpoint)?));
     }
-    let mut wanted = Vec::new();
     for (name, endpoint) in &signature.outputs {
-        wanted.push(endpoint.value.as_ref().ok_or_else(|| several(name))?);
+        let value = endpoint.value.as_ref().ok_or_else(|| several(name))?;
+        ends.outputs.push((value.clone(), port(name, endpoint)?));
     }
-    let found = walk.outermost(&wanted)?;
-    let mut emit = walk.finish();
-    let mut outputs = Vec::new();
-    for ((name, endpoint), value) in signature.outputs.iter().zip(found) {
-        // A name that is an input's too.
-        let own = if signature.inputs.contains_key(name) { emit.unique(name) } else { name.clone() };
-        emit.alias(value.name().map_err(|m| format!("output {name:?}: {m}"))?, &own);
-        outputs.push(Port { name: own, ..port(name, endpoint)? });
+    let walk = Walk::new(&model.graph, &model.functions, variables);
+    ends.convert(walk)
+}
+
+/// What comes into a graph and goes out of it.
+#[derive(Default)]
+pub(crate) struct Ends {
+    /// The nodes that are given.
+    pub inputs: Vec<(String, Port)>,
+    /// The values that are asked for.
+    pub outputs: Vec<(TfInput, Port)>,
+}
+
+impl Ends {
+    /// Translates a graph whose variables have become constants: those of more than one float are parameters.
+    pub fn convert_frozen(
+        &self,
+        graph: &TfGraph,
+        functions: &BTreeMap<String, TfFunction>,
+    ) -> Result<OnnxFile, String> {
+        let mut walk = Walk::new(graph, functions, Variables::default());
+        walk.frozen = true;
+        self.convert(walk)
     }
-    Ok(emit.finish(ports, outputs))
+
+    fn convert<'m>(&'m self, mut walk: Walk<'m>) -> Result<OnnxFile, String> {
+        let (inputs, outputs) = (self.inputs.iter(), self.outputs.iter());
+        walk.emit.keep(inputs.map(|(_, p)| &p.name).chain(outputs.map(|(_, p)| &p.name)));
+        for (node, port) in &self.inputs {
+            walk.given(node, &port.name);
+        }
+        let wanted: Vec<&TfInput> = self.outputs.iter().map(|(value, _)| value).collect();
+        let found = walk.outermost(&wanted)?;
+        let mut emit = walk.emit;
+        let mut outputs = Vec::new();
+        for ((_, port), value) in self.outputs.iter().zip(found) {
+            let Port { name, ty } = port.clone();
+            // A name that is an input's too.
+            let own = if self.inputs.iter().any(|(_, p)| p.name == name) { emit.unique(&name) } else { name };
+            emit.alias(value.name().map_err(|m| format!("output {own:?}: {m}"))?, &own);
+            outputs.push(Port { name: own, ty });
+        }
+        Ok(emit.finish(self.inputs.iter().map(|(_, p)| p.clone()).collect(), outputs))
+    }
 }
 
 fn several(name: &str) -> String {
@@ -115,7 +150,7 @@ fn typed(name: &str, dtype: TfType, shape: &TfShape) -> Result<Port, String> {
 }
 
 /// TensorFlow's element types in ONNX.
-fn elem(dtype: TfType) -> Result<Elem, String> {
+pub(crate) fn elem(dtype: TfType) -> Result<Elem, String> {
     Ok(match dtype.0 {
         1 => Elem::Float,
         2 => Elem::Double,

@@ -4,7 +4,7 @@ use brisk_onnx::{Attribute, Elem};
 
 use super::super::TfType;
 use super::call::{Call, Made, Run};
-use super::value::Value;
+use super::value::{Tensor, Value};
 
 pub(super) const OPS: &[(&str, Run)] = &[
     ("BroadcastArgs", |c| {
@@ -39,7 +39,10 @@ pub(super) const OPS: &[(&str, Run)] = &[
     ("Reshape", |c| {
         let (x, shape) = (c.x(0)?, c.int64(1)?);
         // A size of 0 means 0.
-        c.done("Reshape", &[&x, &shape], vec![("allowzero", Attribute::Int(1))])
+        let name = c.emit("Reshape", &[&x, &shape], vec![("allowzero", Attribute::Int(1))])?;
+        let known = c.value(1)?.tensor()?.known();
+        let dims = known.and_then(|d| d.into_iter().map(|d| d.try_into().ok()).collect::<Option<Vec<_>>>());
+        Ok(vec![Value::Tensor(Tensor { name, ints: None, dims: dims.map(Into::into) })])
     }),
     ("Shape", |c| {
         let x = c.x(0)?;

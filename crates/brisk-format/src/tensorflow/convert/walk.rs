@@ -40,13 +40,12 @@ impl<'m> Walk<'m> {
         graph: &'m TfGraph,
         functions: &'m BTreeMap<String, TfFunction>,
         variables: Variables<'m>,
-        emit: Emitter,
     ) -> Walk<'m> {
         Walk {
             graph,
             functions,
             variables,
-            emit,
+            emit: Emitter::new([]),
             frozen: false,
             given: HashMap::new(),
             orders: HashMap::new(),
@@ -59,10 +58,6 @@ impl<'m> Walk<'m> {
     /// Says that a node of the outermost graph is an input of a name.
     pub fn given(&mut self, node: &str, name: &str) {
         self.given.insert(node.into(), name.into());
-    }
-
-    pub fn finish(self) -> Emitter {
-        self.emit
     }
 
     /// Translates what leads to values of the outermost graph.

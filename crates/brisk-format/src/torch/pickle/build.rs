@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use half::f16;
 
-use super::super::element::Element;
+use super::super::element;
 use super::global::Global;
 use super::source::{Parsed, unsound};
 use super::value::{Id, Storage, Value, Values, View};
+use crate::elements::Element;
 
 /// The most arguments of a call, and the longest name of a storage.
 const MOST_ARGUMENTS: usize = 16;
@@ -38,6 +39,8 @@ impl Build {
             _ => return unsound("a call without a tuple of some arguments; save the file again"),
         };
         let value = match (global, &given[..]) {
+            // What it would make is as good as it.
+            (Global::Refused, _) => return Ok(callee),
             (Global::Dict, []) | (Global::DefaultDict, [] | [_]) => Value::Dict(Vec::new()),
             (Global::Dict, &[pairs]) | (Global::DefaultDict, &[_, pairs]) => self.dict(pairs)?,
             (Global::List, []) => Value::List(Vec::new()),
@@ -100,6 +103,7 @@ impl Build {
             },
             // Attributes of containers and tensors, such as the versions of modules in a state dict.
             Value::Dict(_) | Value::List(_) | Value::Set(_) | Value::Tensor(_) => return Ok(()),
+            Value::Global(Global::Refused) => return Ok(()),
             _ => return unsound("it changes something that cannot be changed; save the file again"),
         };
         *self.values.get_mut(value)? = next;
@@ -225,7 +229,7 @@ impl Build {
             Value::Bytes(code) => str::from_utf8(code).unwrap_or_default(),
             _ => "",
         };
-        match Element::of_numpy(code) {
+        match element::of_numpy(code) {
             Some(element) => Ok(Value::NumpyType(element, code.starts_with('>'))),
             None => {
                 unsound(format!("an array of NumPy has elements of type {code:.20}; save it as a tensor"))

@@ -1,6 +1,9 @@
 //! The names of Python's classes and functions that a pickle may use, and what they stand for here. None of them is ever called.
 
-use super::super::element::Element;
+use std::collections::BTreeSet;
+
+use super::super::element;
+use crate::elements::Element;
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +42,11 @@ pub(in crate::torch) enum Global {
     NumpyReconstruct,
     NumpyFromBuffer,
     NumpyType,
+    /// A class or function that no file may use. Nothing is made of it, and the file is refused at its end, when all such names are known.
+    Refused,
 }
 
-/// What `module.name` stands for, or why it is refused.
+/// What `module.name` stands for; an error if it is something of PyTorch's that is known and not read.
 pub(in crate::torch) fn find(module: &str, name: &str) -> Result<Global, String> {
     let (top, rest) = module.split_once('.').unwrap_or((module, ""));
     let found = match (top, rest) {
@@ -53,7 +58,11 @@ pub(in crate::torch) fn find(module: &str, name: &str) -> Result<Global, String>
         ("__torch__", _) => Some(Global::Script),
         _ => None,
     };
-    found.ok_or_else(|| refusal(module, name))
+    match (found, unreadable(module, name)) {
+        (Some(found), _) => Ok(found),
+        (None, Some(why)) => Err(why),
+        (None, None) => Ok(Global::Refused),
+    }
 }
 
 fn of_collections(name: &str) -> Option<Global> {
@@ -90,7 +99,7 @@ fn of_torch(module: &str, name: &str) -> Option<Global> {
             Global::ScriptList
         }
         ("jit._pickle", "restore_type_tag") => Global::Parameter,
-        ("", _) => match (Element::of_name(name), Element::of_storage(name)) {
+        ("", _) => match (element::of_name(name), element::of_storage(name)) {
             (Some(element), _) => Global::Type(element),
             (_, element) => Global::Storage(element?),
         },
@@ -109,8 +118,8 @@ fn of_numpy(module: &str, name: &str) -> Option<Global> {
     })
 }
 
-/// Why a name is not read, and what to do.
-fn refusal(module: &str, name: &str) -> String {
+/// What of PyTorch's is not read, and what to do.
+fn unreadable(module: &str, name: &str) -> Option<String> {
     let is = |part: &str| module.starts_with("torch") && name.contains(part);
     let (what, remedy) = match () {
         () if is("sparse") => ("it has a sparse tensor", "save it dense, with to_dense()"),
@@ -127,12 +136,17 @@ fn refusal(module: &str, name: &str) -> String {
         () if is("_load_from_bytes") => {
             ("it was made by pickle itself", "save model.state_dict() with torch.save")
         }
-        () => {
-            return format!(
-                "the file wants to call {module}.{name}; Brisk reads tensors and containers only, and runs nothing that a file \
-                 brings; save model.state_dict() with torch.save"
-            );
-        }
+        () => return None,
     };
-    format!("{what} ({module}.{name}), which Brisk does not read; {remedy}")
+    Some(format!("{what} ({module}.{name}), which Brisk does not read; {remedy}"))
+}
+
+/// Why a file that uses these names is refused, and what to do.
+pub(super) fn refusal(names: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    format!(
+        "the file wants to call {}; Brisk reads tensors and containers only, and runs nothing that a file brings; save \
+         model.state_dict() with torch.save",
+        names.join(", ")
+    )
 }

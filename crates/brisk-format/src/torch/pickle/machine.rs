@@ -1,8 +1,9 @@
 //! The machine that a pickle is a program for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::build::Build;
+use super::global::Global;
 use super::source::{Parsed, Source, unsound};
 use super::value::{Id, Value};
 use super::{Pickle, global, text};
@@ -13,6 +14,8 @@ use crate::tensors::Fault;
 const NEWEST: u8 = 5;
 /// The longest name of a module, class or function.
 const LONGEST_NAME: usize = 1 << 10;
+/// The most names that are refused together.
+const MOST_REFUSED: usize = 32;
 
 struct Machine<'s, 'a> {
     source: &'s mut Source<'a>,
@@ -21,24 +24,38 @@ struct Machine<'s, 'a> {
     /// How high the stack was at each mark.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// Classes and functions that no file may use.
+    refused: BTreeSet<String>,
+    /// Where the first of them is.
+    refused_at: u64,
 }
 
 /// Runs a pickle to its end. `at` is where the instruction begins that is run.
 pub(super) fn run(source: &mut Source<'_>, at: &mut u64) -> Parsed<Pickle> {
     let build = Build::new(source.left());
-    let mut machine = Machine { source, build, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
-    loop {
-        *at = machine.source.read();
-        match machine.source.byte()? {
-            b'.' => break,
-            instruction => machine.step(instruction)?,
-        }
+    let (stack, marks, memo) = (Vec::new(), Vec::new(), HashMap::new());
+    let refused = BTreeSet::new();
+    let mut machine = Machine { source, build, stack, marks, memo, refused, refused_at: 0 };
+    let root = machine.run(at);
+    // What was refused comes first: what follows from it may be wrong.
+    if !machine.refused.is_empty() {
+        *at = machine.refused_at;
+        return unsound(global::refusal(&machine.refused));
     }
-    let root = machine.pop()?;
-    Ok(Pickle { values: machine.build.values, root, storages: machine.build.storages })
+    Ok(Pickle { root: root?, values: machine.build.values, storages: machine.build.storages })
 }
 
 impl Machine<'_, '_> {
+    fn run(&mut self, at: &mut u64) -> Parsed<Id> {
+        loop {
+            *at = self.source.read();
+            match self.source.byte()? {
+                b'.' => return self.pop(),
+                instruction => self.step(instruction)?,
+            }
+        }
+    }
+
     fn step(&mut self, instruction: u8) -> Parsed<()> {
         match instruction {
             // What says how it is written, and nothing else.
@@ -201,6 +218,15 @@ impl Machine<'_, '_> {
             return unsound("the name of a class is too long to be one; save the file again");
         }
         let global = global::find(module, name).map_err(Fault::Unsound)?;
+        if global == Global::Refused {
+            if self.refused.is_empty() {
+                self.refused_at = self.source.read();
+            }
+            self.refused.insert(format!("{module}.{name}"));
+            if self.refused.len() == MOST_REFUSED {
+                return unsound("it wants to call too much");
+            }
+        }
         self.push(Value::Global(global))
     }
 
@@ -282,6 +308,7 @@ impl Machine<'_, '_> {
                 own.extend(items);
                 Ok(())
             }
+            Value::Global(Global::Refused) => Ok(()),
             _ => unsound("it appends to something that is no list; save the file again"),
         }
     }
@@ -293,6 +320,7 @@ impl Machine<'_, '_> {
                 own.extend(pairs);
                 Ok(())
             }
+            Value::Global(Global::Refused) => Ok(()),
             _ => unsound("it sets entries of something that is no dictionary; save the file again"),
         }
     }

@@ -1,8 +1,8 @@
 //! What a pickle builds: values in one list, which refer to each other by number, so that nothing that walks or frees them recurses.
 
-use super::super::element::Element;
 use super::global::Global;
 use super::source::{Parsed, unsound};
+use crate::elements::Element;
 use crate::tensors::Fault;
 
 /// The most values of one pickle. A checkpoint has some tens for a tensor.

@@ -65,6 +65,12 @@ fn keeps_places(layer: &LayerConfig) -> bool {
             | LayerConfig::BatchNormalization(_)
             | LayerConfig::LayerNormalization(_)
             | LayerConfig::RMSNormalization(_)
+            | LayerConfig::ReLU(_)
+            | LayerConfig::PReLU(_)
+            | LayerConfig::SpatialDropout1D(_)
+            | LayerConfig::SpatialDropout2D(_)
+            | LayerConfig::GaussianNoise(_)
+            | LayerConfig::GaussianDropout(_)
     )
 }
 
@@ -85,7 +91,15 @@ fn want(layers: &[ModelLayer], mut source: Source, order: &Order, wanted: &mut [
 /// Maps always are; sequences are under convolutions and poolings.
 fn is_channels_first(layer: &ModelLayer, before: &[bool]) -> bool {
     match &layer.layer {
-        LayerConfig::Conv1D(_) | LayerConfig::MaxPooling1D(_) | LayerConfig::AveragePooling1D(_) => true,
+        LayerConfig::Conv1D(_)
+        | LayerConfig::DepthwiseConv1D(_)
+        | LayerConfig::SeparableConv1D(_)
+        | LayerConfig::Conv1DTranspose(_)
+        | LayerConfig::MaxPooling1D(_)
+        | LayerConfig::AveragePooling1D(_)
+        | LayerConfig::UpSampling1D(_)
+        | LayerConfig::ZeroPadding1D(_)
+        | LayerConfig::Cropping1D(_) => true,
         other
             if keeps_places(other) || matches!(other, LayerConfig::Add(_) | LayerConfig::Concatenate(_)) =>
         {

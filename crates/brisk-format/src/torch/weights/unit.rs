@@ -86,7 +86,12 @@ pub(super) fn units(model: &Model, packed: bool) -> Result<Vec<Unit>, brisk_nn::
             continue;
         }
         let layer = layers.get(path.split('.').next().unwrap_or_default()).copied();
-        units.push(unit(path, params, layer, &orders));
+        match layer {
+            Some(LayerConfig::SeparableConv1D(_) | LayerConfig::SeparableConv2D(_)) => {
+                units.extend(separable(path, params));
+            }
+            _ => units.push(unit(path, params, layer, &orders)),
+        }
         rest = after;
     }
     Ok(units)
@@ -108,10 +113,13 @@ fn unit(
 ) -> Unit {
     let made = match (params.get("kernel"), params.get("recurrent_kernel")) {
         (Some(kernel), Some(recurrent)) => self::recurrent(kernel, recurrent, params.get("bias")),
-        (Some(kernel), None) if matches!(layer, Some(LayerConfig::DepthwiseConv2D(_))) => {
+        (Some(kernel), None)
+            if matches!(layer, Some(LayerConfig::DepthwiseConv1D(_) | LayerConfig::DepthwiseConv2D(_))) =>
+        {
             depthwise(kernel, params.get("bias"))
         }
         (Some(kernel), None) => self::kernel(kernel, params.get("bias")),
+        (None, None) if matches!(layer, Some(LayerConfig::PReLU(_))) => params.get("alpha").and_then(slope),
         _ => None,
     };
     let mut made = made.filter(|made| made.len() == params.len()).unwrap_or_else(|| same(params));
@@ -152,11 +160,28 @@ fn kernel(kernel: &ParamSpec, bias: Option<&ParamSpec>) -> Option<Vec<Param>> {
     Some(with_bias(Param::new(kernel, vec![("weight", theirs)], How::Turned), bias))
 }
 
-/// Depthwise convolutions: `[height, width, channels, multiplier]` is `[channels * multiplier, 1, height, width]`.
+/// Depthwise convolutions: `[window..., channels, multiplier]` is `[channels * multiplier, 1, window...]`.
 fn depthwise(kernel: &ParamSpec, bias: Option<&ParamSpec>) -> Option<Vec<Param>> {
-    let &[h, w, channels, multiplier] = kernel.shape.dims() else { return None };
-    let theirs = vec![channels * multiplier, 1, h, w];
+    let [window @ .., channels, multiplier] = kernel.shape.dims() else { return None };
+    let theirs = [&[channels * multiplier, 1], window].concat();
     Some(with_bias(Param::new(kernel, vec![("weight", theirs)], How::Turned), bias))
+}
+
+/// Separable convolutions are two modules: a depthwise convolution without a bias, and one of windows of one place.
+fn separable(path: &str, params: &BTreeMap<String, ParamSpec>) -> Vec<Unit> {
+    let part = |name: &str, made: Option<Vec<Param>>| {
+        made.map(|params| Unit { path: format!("{path}.{name}"), params })
+    };
+    let first = params.get("depthwise_kernel").and_then(|kernel| depthwise(kernel, None));
+    let second = params.get("pointwise_kernel").and_then(|kernel| self::kernel(kernel, params.get("bias")));
+    [part("depthwise", first), part("pointwise", second)].into_iter().flatten().collect()
+}
+
+/// Slopes of a PReLU, one for each channel or one for all; those of single places PyTorch has not.
+fn slope(alpha: &ParamSpec) -> Option<Vec<Param>> {
+    let (channels, places) = alpha.shape.dims().split_last()?;
+    let theirs = vec![("weight", vec![*channels])];
+    places.iter().all(|&size| size == 1).then(|| vec![Param::new(alpha, theirs, How::Same)])
 }
 
 fn with_bias(kernel: Param, bias: Option<&ParamSpec>) -> Vec<Param> {

@@ -10,3 +10,5 @@ mod models;
 mod mutated;
 mod suite;
 mod wire;
+
+pub use suite::cases;

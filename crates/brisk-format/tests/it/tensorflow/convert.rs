@@ -27,7 +27,7 @@ fn read(dir: &Path) -> OnnxFile {
     }
 }
 
-fn given(port: &Port, values: &State) -> Output {
+pub fn given(port: &Port, values: &State) -> Output {
     let Type::Tensor(elem, _) = &port.ty else { panic!("{port:?}") };
     let tensor = values.get(&format!("input.{}", port.name)).unwrap().clone();
     let constant = match elem.is_float() {

@@ -1,7 +1,7 @@
 //! TensorFlow's files: what it wrote is understood, and nothing that can be read makes it panic.
 
 mod checkpoint;
-mod convert;
+pub mod convert;
 mod hostile;
 mod saved_model;
 

@@ -48,6 +48,27 @@ fn what_the_tests_make_is_what_is_read() {
     assert_eq!(file.unwrap().tensor("w").unwrap().elements(), 0);
 }
 
+/// As in a checkpoint of a training program, whose arguments and paths are objects of classes.
+#[test]
+fn all_that_is_refused_is_named() {
+    let arguments = b"cargparse\nNamespace\n)\x81}(X\x04\0\0\0pathcpathlib\nPosixPath\n(X\x01\0\0\0atRub";
+    let own = b"cmy.config\nOptions\n)R(K\x01ecmy.config\nMap\n)R(K\x01K\x02ucargparse\nNamespace\n)\x81";
+    let pickle = [b"\x80\x02(", &arguments[..], own, b"l."].concat();
+    refuses(
+        &pickle,
+        "byte 23 of its pickle: the file wants to call argparse.Namespace, my.config.Map, my.config.Options, pathlib.PosixPath; \
+         Brisk reads tensors and containers only, and runs nothing that a file brings; save model.state_dict() with torch.save",
+    );
+    // Even if something is wrong behind it, or nothing is there at all.
+    refuses(b"cmy\nclass\n(", "the file wants to call my.class;");
+    refuses(b"cmy\nclass\ncmy\nother\nJ", "the file wants to call my.class, my.other;");
+    // But not more than can be read.
+    let many: Vec<u8> = (0..1000).flat_map(|i| format!("cmy\nclass_{i}\n").into_bytes()).collect();
+    let (_dir, file) = open(&many);
+    let error = file.unwrap_err();
+    assert!(error.contains("my.class_31,") && !error.contains("class_32"), "{error}");
+}
+
 #[test]
 fn nothing_that_could_run_is_let_in() {
     for (pickle, name) in [

@@ -85,7 +85,7 @@ fn cases() -> Vec<Case> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(golden("models")).unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
-    assert_eq!(paths.len(), 16);
+    assert_eq!(paths.len(), 18);
     paths.into_iter().map(Case::open).collect()
 }
 

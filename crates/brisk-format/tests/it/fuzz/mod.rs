@@ -1,0 +1,288 @@
+//! Every reader of files from outside meets files that were changed by chance: a few each time, and for so many seconds a reader if
+//! `BRISK_FUZZ_SECONDS` says so:
+//!
+//! ```sh
+//! BRISK_FUZZ_SECONDS=300 cargo test -p brisk-format fuzz -- --nocapture --test-threads 1
+//! ```
+//!
+//! A file that breaks a reader is named by a seed; `BRISK_FUZZ_SEED` begins with it.
+
+mod mutate;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use brisk_format::*;
+use brisk_graph::Tensor;
+
+use self::mutate::{Random, mutated};
+
+/// How many files are tried if no time is given.
+const FEW: u64 = 25;
+/// The longest that one file may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The most memory that the process may have taken, in KiB.
+const MOST_MEMORY: u64 = 2 << 20;
+
+/// A file as it should be, with those that belong beside it.
+#[derive(Clone)]
+struct Good {
+    name: String,
+    bytes: Vec<u8>,
+    beside: Vec<(String, Vec<u8>)>,
+}
+
+impl Good {
+    fn alone(path: &Path) -> Good {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        Good { name, bytes: fs::read(path).unwrap(), beside: Vec::new() }
+    }
+
+    /// A file in a folder; the others, also in folders of it, belong beside it.
+    fn within(folder: &Path, name: &str) -> Good {
+        let mut beside = Vec::new();
+        let mut open = vec![PathBuf::new()];
+        while let Some(part) = open.pop() {
+            for entry in fs::read_dir(folder.join(&part)).unwrap() {
+                let path = part.join(entry.unwrap().file_name());
+                match folder.join(&path).is_dir() {
+                    true => open.push(path),
+                    false => beside
+                        .push((path.to_string_lossy().into_owned(), fs::read(folder.join(&path)).unwrap())),
+                }
+            }
+        }
+        beside.retain(|(other, _)| other != name);
+        Good { name: name.into(), bytes: fs::read(folder.join(name)).unwrap(), beside }
+    }
+}
+
+/// Says which file it is that makes a reader panic, or takes for ever.
+struct Watch(Arc<Mutex<(Instant, String)>>);
+
+impl Watch {
+    fn new() -> Watch {
+        let current = Arc::new(Mutex::new((Instant::now(), String::new())));
+        let watched = Arc::downgrade(&current);
+        thread::spawn(move || {
+            while let Some(current) = watched.upgrade() {
+                let (since, what) = current.lock().unwrap().clone();
+                drop(current);
+                if since.elapsed() > PATIENCE {
+                    eprintln!("{what} takes more than {PATIENCE:?}");
+                    std::process::abort();
+                }
+                thread::sleep(Duration::from_secs(1));
+            }
+        });
+        Watch(current)
+    }
+
+    fn file(&self, what: String) {
+        *self.0.lock().unwrap() = (Instant::now(), what);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.0.lock().unwrap().1);
+        }
+    }
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}: expected a whole number, found {value:?}")))
+}
+
+fn fuzz(reader: &str, good: Vec<Good>, read: fn(&Path) -> Result<()>) {
+    assert!(!good.is_empty());
+    let seconds = setting("BRISK_FUZZ_SECONDS");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let first = setting("BRISK_FUZZ_SEED").unwrap_or(if seconds.is_some() { now >> 10 } else { 1 });
+    let (start, watch) = (Instant::now(), Watch::new());
+    let (mut count, mut sound) = (0, 0);
+    let more = |count: u64| match seconds {
+        Some(seconds) => start.elapsed() < Duration::from_secs(seconds),
+        None => count < FEW,
+    };
+    while more(count) {
+        let seed = first + count;
+        let mut random = Random::new(seed);
+        let own = &good[random.below(good.len())];
+        let other = &good[random.below(good.len())];
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in
+            own.beside.iter().chain([&(own.name.clone(), mutated(&own.bytes, &other.bytes, &mut random))])
+        {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        watch.file(format!("{reader}: BRISK_FUZZ_SEED={seed} ({})", own.name));
+        match read(&dir.path().join(&own.name)) {
+            Ok(()) => sound += 1,
+            Err(error) => assert!(!error.is_io() && !error.to_string().is_empty(), "{error}"),
+        }
+        count += 1;
+    }
+    let memory = peak();
+    println!(
+        "{reader}: {count} files from seed {first} on in {:.0} s, {sound} of them understood, {} MiB at most",
+        start.elapsed().as_secs_f64(),
+        memory.unwrap_or(0) >> 10
+    );
+    assert!(memory.is_none_or(|kib| kib < MOST_MEMORY), "{reader}: {memory:?} KiB, from seed {first} on");
+}
+
+/// The most memory that the process has had, in KiB, where the system says so.
+fn peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn goldens(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../brisk-testkit/goldens").join(folder)
+}
+
+/// The files of a folder with one of these endings.
+fn files(folder: &str, endings: &[&str]) -> Vec<Good> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(goldens(folder)).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.retain(|path| endings.iter().any(|end| path.to_string_lossy().ends_with(end)));
+    paths.sort();
+    paths.iter().map(|path| Good::alone(path)).collect()
+}
+
+/// What is in the archives of a folder, unpacked, if it has a file of this name.
+fn archives(folder: &str, name: &str) -> Vec<Good> {
+    let unpacked = files(folder, &[".zip"]).into_iter().map(|archive| {
+        let dir = tempfile::tempdir().unwrap();
+        zip::ZipArchive::new(std::io::Cursor::new(archive.bytes)).unwrap().extract(dir.path()).unwrap();
+        dir.path().join(name).is_file().then(|| Good::within(dir.path(), name))
+    });
+    unpacked.flatten().collect()
+}
+
+fn tensors() -> Vec<(&'static str, Tensor)> {
+    vec![
+        ("a.weight", Tensor::new([2, 3], vec![0.5f32; 6]).unwrap()),
+        ("b", Tensor::new([4], vec![1i64, 2, 3, -4]).unwrap()),
+        ("c", Tensor::new([0, 2], Vec::<i32>::new()).unwrap()),
+    ]
+}
+
+/// A file that is written here.
+fn written(name: &str, write: impl Fn(&Path)) -> Vec<Good> {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join(name));
+    vec![Good::alone(&dir.path().join(name))]
+}
+
+fn model(path: &Path, file: OnnxFile) -> Result<()> {
+    import_onnx(path, file).map(drop)
+}
+
+#[test]
+fn onnx() {
+    let (_dir, cases) = crate::onnx::cases();
+    let good = cases.iter().map(|case| Good::within(case, "model.onnx"));
+    let good = good.map(|good| Good { beside: Vec::new(), ..good }).collect();
+    fuzz("ONNX", good, |path| model(path, read_onnx(path)?));
+}
+
+#[test]
+fn keras() {
+    fuzz("Keras", files("keras_models", &[".keras", ".h5"]), |path| load_keras(path).map(drop));
+}
+
+#[test]
+fn torch() {
+    fuzz("PyTorch", [files("torch", &[".pt"]), files("torch/models", &[".pt"])].concat(), |path| {
+        let file = TorchFile::open(path)?;
+        drop(file.state_dict(None));
+        file.names().try_for_each(|name| file.tensor(name).map(drop))
+    });
+}
+
+#[test]
+fn saved_model() {
+    fuzz("SavedModel", archives("tensorflow_graphs", "saved_model.pb"), |path| {
+        let folder = path.parent().unwrap();
+        model(folder, import_saved_model(folder)?)
+    });
+}
+
+#[test]
+fn frozen_graph() {
+    fuzz("frozen graph", archives("tensorflow_graphs", "frozen.pb"), |path| {
+        model(path, import_frozen_graph(path)?)
+    });
+}
+
+#[test]
+fn checkpoint_of_tensorflow() {
+    let good = vec![
+        Good::within(&goldens("tensorflow/partitioned"), "model.ckpt.index"),
+        Good::within(&goldens("tensorflow/partitioned"), "model.ckpt.data-00000-of-00002"),
+        Good::within(&goldens("tensorflow/training"), "ckpt-1.index"),
+        Good::within(&goldens("tensorflow/slots"), "ckpt.index"),
+    ];
+    fuzz("checkpoint of TensorFlow", good, |path| {
+        let checkpoint = TfCheckpoint::open(path.parent().unwrap())?;
+        checkpoint.variables().iter().try_for_each(|v| checkpoint.tensor(&v.key).map(drop))
+    });
+}
+
+#[test]
+fn tflite() {
+    fuzz("TensorFlow Lite", archives("tflite_models", "model.tflite"), |path| {
+        model(path, import_tflite(path)?)
+    });
+}
+
+#[test]
+fn mxnet() {
+    let good = ["layers", "network", "operators"].into_iter().flat_map(|name| {
+        let whole = |end: &str| format!("{name}{end}");
+        [("-symbol.json", ".params"), (".params", "-symbol.json")].map(|(changed, kept)| Good {
+            beside: vec![(whole(kept), fs::read(goldens("mxnet_graphs").join(whole(kept))).unwrap())],
+            ..Good::alone(&goldens("mxnet_graphs").join(whole(changed)))
+        })
+    });
+    fuzz("MXNet", good.collect(), |path| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        let name = name.strip_suffix("-symbol.json").or(name.strip_suffix(".params")).unwrap();
+        let symbol = path.with_file_name(format!("{name}-symbol.json"));
+        model(path, import_mxnet(&symbol, &path.with_file_name(format!("{name}.params")))?)
+    });
+}
+
+#[test]
+fn flax() {
+    fuzz("Flax", files("flax", &[".msgpack"]), |path| read_flax(path).map(drop));
+}
+
+#[test]
+fn npz() {
+    let tensors = tensors();
+    let tensors: Vec<(&str, &Tensor)> = tensors.iter().map(|(n, t)| (*n, t)).collect();
+    fuzz("npz", written("t.npz", |path| save_npz(path, &tensors).unwrap()), |path| load_npz(path).map(drop));
+}
+
+#[test]
+fn safetensors() {
+    let good = [
+        written("t.safetensors", |path| save_tensors(path, &crate::state()).unwrap()),
+        files("huggingface/bert", &["model.safetensors"]),
+    ];
+    fuzz("safetensors", good.concat(), |path| {
+        let file = MappedTensors::open(path)?;
+        file.names().try_for_each(|name| file.tensor(name).map(drop))?;
+        load_tensors(path).map(drop)
+    });
+}
