@@ -256,6 +256,7 @@ def more():
             "quotient": (i * 7 - 5) // 3 + tf.truncatediv(i * 7 - 5, 3),
             "sign": tf.sign(x[0, 0]) + tf.add_n([x[0, 0], x[1, 1], x[0, 2]]),
             "clipped": tf.clip_by_value(x, 0.0, 1.0),
+            "mirrored": tf.pad(x, [[0, 0], [2, 1], [0, 5], [1, 0]], "SYMMETRIC"),
             "size": tf.rank(x) + tf.shape(x)[2],
         }
         return r

@@ -33,9 +33,8 @@ pub(super) const OPS: &[(&str, Run)] = &[
     ("MatrixBandPart", band),
     ("MirrorPad", |c| match c.text("mode", "")? {
         "REFLECT" => pad(c, "reflect"),
-        other => {
-            Err(format!("attribute \"mode\": expected REFLECT, found {other}; pad with REFLECT or constants"))
-        }
+        "SYMMETRIC" => symmetric(c),
+        other => Err(format!("attribute \"mode\": expected REFLECT or SYMMETRIC, found {other}")),
     }),
     ("Pack", pack),
     ("Pad", |c| pad(c, "constant")),
@@ -167,6 +166,27 @@ fn pad(c: &mut Call<'_, '_>, mode: &str) -> Made {
         }
         false => c.done("Pad", &[&x, &pads], attributes),
     }
+}
+
+/// Cells beyond an edge are those before it, the outermost first; axis by axis.
+fn symmetric(c: &mut Call<'_, '_>) -> Made {
+    let (mut x, pads) = (c.x(0)?, c.known(1, "the cells before and after each axis")?);
+    let back = c.list(&[-1])?;
+    for (&[before, after], axis) in pads.as_chunks().0.iter().zip(0..).filter(|(pair, _)| **pair != [0, 0]) {
+        let axes = c.list(&[axis])?;
+        let mut parts = vec![x.clone()];
+        if before > 0 {
+            let (starts, ends) = (c.list(&[before - 1])?, c.list(&[i64::MIN])?);
+            parts.insert(0, c.emit("Slice", &[&x, &starts, &ends, &axes, &back], vec![])?);
+        }
+        if after > 0 {
+            let ends = c.list(&[(-1i64).saturating_sub(after)])?;
+            parts.push(c.emit("Slice", &[&x, &back, &ends, &axes, &back], vec![])?);
+        }
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        x = c.emit("Concat", &parts, vec![("axis", Attribute::Int(axis))])?;
+    }
+    Ok(vec![Value::of(x)])
 }
 
 /// A size of -1 takes what is left.

@@ -2,6 +2,8 @@
 
 use std::io::{Cursor, Read, Write};
 
+use crc::{CRC_32_ISCSI, Crc};
+
 /// Numbers from a seed (SplitMix64, Steele and others 2014).
 pub struct Random(u64);
 
@@ -29,7 +31,36 @@ pub fn mutated(good: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     }
     let mut bytes = good.to_vec();
     changes(&mut bytes, other, random);
+    if good.ends_with(&TABLE) && bytes.len() == good.len() {
+        seal(good, &mut bytes);
+    }
     bytes
+}
+
+/// How a table of TensorFlow's ends.
+const TABLE: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
+
+/// Makes the checksums of the blocks of a small table right again, so that not they alone find what is wrong: one block of entries, one
+/// that is empty, and one that says where the first is. The place and the size of the last two begin the footer.
+fn seal(good: &[u8], bytes: &mut [u8]) {
+    let mut footer = good[good.len() - 48..].iter();
+    let mut number = || {
+        let mut value = 0;
+        for (i, &byte) in footer.by_ref().enumerate() {
+            value |= usize::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                break;
+            }
+        }
+        value
+    };
+    let [second, second_size, third, third_size] = [(); 4].map(|()| number());
+    for (begin, size) in [(0, second - 5), (second, second_size), (third, third_size)] {
+        // Behind each block is how it is compressed.
+        let sum = Crc::<u32>::new(&CRC_32_ISCSI).checksum(&bytes[begin..=begin + size]);
+        let sum = sum.rotate_right(15).wrapping_add(0xa282_ead8);
+        bytes[begin + size + 1..][..4].copy_from_slice(&sum.to_le_bytes());
+    }
 }
 
 /// Half of all files keep their length.
