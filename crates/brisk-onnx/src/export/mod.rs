@@ -106,6 +106,17 @@ pub struct Exported {
 pub fn export(request: &Export<'_>) -> Result<Exported> {
     let sampled = Sampled::new(&request.axes, request.record, request.longest)?;
     let graph = sampled.graph();
+    for input in &graph.inputs {
+        let Some(tensor) = request.state.get(&input.name) else { continue };
+        if sampled.each(input.id).any(|n| n.shape != *tensor.shape()) {
+            let node = graph.node(input.id);
+            let message = format!(
+                "the size of its parameter {:?} follows from a free size; give the model's input a fixed one",
+                input.name
+            );
+            return Err(Error::Export { layer: node.scope.to_string(), op: node.op.name(), message });
+        }
+    }
     let learned = request.state.iter().map(|s| s.0.to_string()).filter(|n| !request.fixed.contains(n));
     let mut e = Emitter::new(learned);
     for (name, _) in request.state.iter().filter(|s| graph.input_named(s.0).is_some()) {

@@ -148,6 +148,12 @@ fn what_onnx_cannot_say_is_named() {
         assert!(text.contains("layer \"conv1d\" (conv) cannot be written as ONNX"), "{text}");
         assert!(text.ends_with("give the model's inputs a fixed length"), "{text}");
     }
+    let slope_for_each_step = vec![PReLU::new().into()];
+    let model = Model::new(vec![ModelInput::new("x", [None, Some(2)])], slope_for_each_step, &[]).unwrap();
+    let saved = saved(model, Loss::MeanSquaredError);
+    let error = export_onnx(&dir.path().join("model.onnx"), &saved, &OnnxOptions::default()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("the size of its parameter \"p_re_lu.alpha\" follows from a free size"), "{text}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
