@@ -1,9 +1,10 @@
 """Answers of the nine real graphs of ONNX's suite in ONNX Runtime, and of `brisk bench infer` on the same files, in turns.
 
-    python onnx_graphs.py SUITE BRISK [--batch 1 8] [--rounds 5] [--threads 2] [--only resnet]
+    python onnx_graphs.py SUITE BRISK [--batch 1 8] [--rounds 5] [--threads 2] [--only resnet] [--docs docs/benchmarks.md]
 
 SUITE is what crates/brisk-onnx/suite/make.py wrote; BRISK the program. The graphs come without weights: they get random ones, and a
-batch of any size. Prints a line of JSON for each graph and batch, and the geometric mean of the ratios.
+batch of any size. Prints a line of JSON for each graph and batch, and the geometric mean of the ratios; --docs puts the table into
+docs/benchmarks.md.
 """
 
 import argparse
@@ -27,6 +28,7 @@ parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--only", default="")
+parser.add_argument("--docs", type=pathlib.Path)
 args = parser.parse_args()
 
 
@@ -77,6 +79,7 @@ def onnx_runtime(path, batch):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
     options.inter_op_num_threads = 1
+    options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     port = session.get_inputs()[0]
     x = np.random.default_rng(0).standard_normal([batch, *port.shape[1:]]).astype(np.float32)
@@ -93,7 +96,7 @@ def measured(step, seconds=1.5):
     return statistics.median(times) * 1e3, len(times)
 
 
-ratios = []
+rows = []
 for folder in sorted(pathlib.Path(args.suite, "real").iterdir()):
     if args.only not in folder.name:
         continue
@@ -113,8 +116,29 @@ for folder in sorted(pathlib.Path(args.suite, "real").iterdir()):
                     raise SystemExit(done.stderr)
                 ours.append(json.loads(done.stdout)["step_ms_median"])
             peer, own = statistics.median(theirs), statistics.median(ours)
-            ratios.append(peer / own)
-            print(json.dumps({"graph": folder.name.removeprefix("test_"), "batch": batch, "onnxruntime_ms": round(peer, 2),
-                              "brisk_ms": round(own, 2), "ratio": round(peer / own, 3)}), flush=True)
-mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-print(json.dumps({"onnxruntime": onnxruntime.__version__, "threads": args.threads, "geometric_mean": round(mean, 3)}))
+            rows.append({"graph": folder.name.removeprefix("test_"), "batch": batch, "brisk_ms": round(own, 2),
+                         "onnxruntime_ms": round(peer, 2), "ratio": round(peer / own, 2)})
+            print(json.dumps(rows[-1]), flush=True)
+
+
+def mean(of):
+    return math.exp(statistics.mean(math.log(row["onnxruntime_ms"] / row["brisk_ms"]) for row in of))
+
+
+means = {batch: round(mean([row for row in rows if row["batch"] == batch]), 2) for batch in args.batch}
+print(json.dumps({"onnxruntime": onnxruntime.__version__, "threads": args.threads, "geometric_mean": round(mean(rows), 3),
+                  "by_batch": means}))
+if args.docs:
+    table = ["| graph | " + " | ".join(f"batch {b}: Brisk, ms | ONNX Runtime, ms | ratio" for b in args.batch) + " |",
+             "|---|" + "---|---|---|" * len(args.batch)]
+    for graph in dict.fromkeys(row["graph"] for row in rows):
+        own = [row for row in rows if row["graph"] == graph]
+        table.append(f"| {graph} | " + " | ".join(f"{r['brisk_ms']} | {r['onnxruntime_ms']} | {r['ratio']}" for r in own) + " |")
+    table.append("| geometric mean | " + " | ".join(f"| | {means[b]}" for b in args.batch) + " |")
+    table.append("")
+    table.append(f"Medians of {args.rounds} runs of each side in turns, {args.threads} threads, ONNX Runtime {onnxruntime.__version__}; over all "
+                 f"{len(rows)} the geometric mean is **{mean(rows):.2f}**.")
+    text = args.docs.read_text()
+    start, end = "<!-- graphs -->", "<!-- /graphs -->"
+    before, after = text.split(start)[0], text.split(end)[1]
+    args.docs.write_text(before + start + "\n\n" + "\n".join(table) + "\n\n" + end + after)

@@ -42,7 +42,8 @@ pub use outputs::{OutputReport, Outputs};
 pub use parity::{Difference, ask, differences};
 pub use predict::Predictor;
 pub use ready::{
-    Answer, Asker, Guess, IMAGE, Ready, Said, Takes, guesses, record, record_features, run_of, shown,
+    Answer, Asker, Guess, IMAGE, Ready, Said, Takes, guesses, open_model, record, record_features, run_of,
+    shown,
 };
 pub use record::EpochRecord;
 pub use report::{Mistake, RunReport};

@@ -1,5 +1,7 @@
 //! Building graphs: a [`Builder`] records, a [`Value`] is what is being computed.
 
+mod axes;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -583,18 +585,6 @@ impl<'g> Value<'g> {
         }
     }
 
-    /// The same elements in another shape.
-    pub fn reshape(self, shape: impl Into<Shape>) -> Value<'g> {
-        let shape = shape.into();
-        match self.known() {
-            _ if shape == self.shape() => self,
-            Some(value) if shape.elements() == self.shape().elements() => {
-                self.builder.fill_as(value, shape, self.dtype())
-            }
-            _ => self.builder.prim(Prim::Reshape(shape), &[self]),
-        }
-    }
-
     /// Stretched to a shape, as NumPy does.
     pub fn broadcast_to(self, shape: impl Into<Shape>) -> Value<'g> {
         let shape = shape.into();
@@ -605,28 +595,6 @@ impl<'g> Value<'g> {
             return self.builder.fill_as(value, shape, self.dtype());
         }
         self.builder.prim(Prim::Broadcast(shape), &[self])
-    }
-
-    /// Axes in another order.
-    pub fn transpose(self, perm: &[usize]) -> Value<'g> {
-        if perm.iter().copied().eq(0..self.rank()) {
-            return self;
-        }
-        let node = self.builder.node(self.id);
-        // Axes of size 1 may stand anywhere.
-        let long: Vec<usize> =
-            perm.iter().copied().filter(|&p| node.shape.get(p).is_none_or(|&d| d != 1)).collect();
-        if perm.len() == node.shape.rank() && long.is_sorted() && perm.iter().all(|&p| p < perm.len()) {
-            return self.reshape(perm.iter().map(|&p| node.shape[p]).collect::<Vec<_>>());
-        }
-        match &node.op {
-            Op::Prim(Prim::Transpose(before)) if before.len() == perm.len() => {
-                let both: Option<Vec<usize>> = perm.iter().map(|&p| before.get(p).copied()).collect();
-                let from = self.builder.value(node.inputs[0]);
-                both.map_or(self, |both| from.transpose(&both))
-            }
-            _ => self.builder.prim(Prim::Transpose(perm.to_vec()), &[self]),
-        }
     }
 
     /// `start..end` along an axis.

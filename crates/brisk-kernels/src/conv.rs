@@ -514,13 +514,57 @@ impl Conv2d {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.check();
-        assert_eq!(x.len(), n * self.in_len(), "x length");
         assert_eq!(y.len(), n * self.out_len(), "y length");
+        // SAFETY: `y` is a whole result.
+        unsafe { self.forward_blocks(0..self.blocks(), n, x, packed, bias, relu, y.as_mut_ptr(), scratch) }
+    }
+
+    /// Blocks that the output channels are computed in.
+    ///
+    /// ```
+    /// # let conv = brisk_kernels::conv::Conv2d { in_h: 8, in_w: 8, in_c: 3, out_h: 6, out_w: 6, out_c: 4,
+    /// #     kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1 };
+    /// assert_eq!(conv.blocks(), 1);
+    /// ```
+    pub fn blocks(&self) -> usize {
+        if self.is_depthwise() { 1 } else { self.groups * self.cout().div_ceil(2 * lanes()) }
+    }
+
+    /// Whether threads that share one image read less if each makes [blocks](Self::blocks) of channels rather than rows: with those
+    /// each reads the whole image, with these the whole kernel.
+    ///
+    /// ```
+    /// # let conv = brisk_kernels::conv::Conv2d { in_h: 7, in_w: 7, in_c: 256, out_h: 7, out_w: 7, out_c: 512,
+    /// #     kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1 };
+    /// assert!(conv.by_blocks());
+    /// ```
+    pub fn by_blocks(&self) -> bool {
+        self.blocks() > 1 && self.kernel_len() > self.in_len()
+    }
+
+    /// [`forward`](Self::forward) for some [`blocks`](Self::blocks) of the output channels; the bits are the same.
+    ///
+    /// # Safety
+    ///
+    /// `y` is a whole result, whose places of these channels nobody else reads or writes meanwhile.
+    pub unsafe fn forward_blocks(
+        &self,
+        blocks: Range<usize>,
+        n: usize,
+        x: &[f32],
+        packed: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        y: *mut f32,
+        scratch: &mut [f32],
+    ) {
+        self.check();
+        assert!(blocks.end <= self.blocks(), "blocks of channels");
+        assert_eq!(x.len(), n * self.in_len(), "x length");
         assert_eq!(packed.len(), self.pack_len(), "packed length");
         assert!(bias.is_none_or(|b| b.len() == self.out_c), "bias length");
         assert!(scratch.len() >= self.forward_scratch(n), "scratch length");
-        if y.is_empty() {
+        if n * self.out_len() == 0 {
             return;
         }
         let region = self.region();
@@ -530,25 +574,36 @@ impl Conv2d {
             let x = &x[start * self.in_len()..][..count * self.in_len()];
             let source = region.source(x, count, [self.in_h, self.in_w, self.in_c], scratch);
             let grid = [self.out_h, self.out_w];
-            let y = y[start * self.out_len()..][..count * self.out_len()].as_mut_ptr();
+            // SAFETY: the result of these images is in `y`.
+            let y = unsafe { y.add(start * self.out_len()) };
             let dst_step = [self.out_w * self.out_c, self.out_c];
-            self.each_block(&source, count, [0, 0], grid, packed, bias, |mut block, channel, _| {
-                // SAFETY: `channel` is below out_c, so the pointer stays in `y`.
-                block.dst = unsafe { y.add(channel) };
-                block.dst_image = self.out_len();
-                block.dst_step = dst_step;
-                block.relu = relu;
-                // SAFETY: `source` covers every tap of every pixel (`region`), `packed`, `bias` and `y` have the
-                // lengths asserted above, and `block.width` channels from `channel` on exist in `y`.
-                unsafe { dispatch(block) }
-            });
+            self.each_block(
+                blocks.clone(),
+                &source,
+                count,
+                [0, 0],
+                grid,
+                packed,
+                bias,
+                |mut block, channel, _| {
+                    // SAFETY: `channel` is below out_c, so the pointer stays in `y`.
+                    block.dst = unsafe { y.add(channel) };
+                    block.dst_image = self.out_len();
+                    block.dst_step = dst_step;
+                    block.relu = relu;
+                    // SAFETY: `source` covers every tap of every pixel (`region`), `packed` and `bias` have the
+                    // lengths asserted above, `y` that which the caller promises, and `block.width` channels from `channel` on exist in `y`.
+                    unsafe { dispatch(block) }
+                },
+            );
         }
     }
 
-    /// Calls `f(block, first channel, padded width)` for every block of output channels over output pixels
+    /// Calls `f(block, first channel, padded width)` for blocks of output channels over output pixels
     /// `from .. from + grid` of `count` images; `f` says where the result goes.
     fn each_block(
         &self,
+        blocks: Range<usize>,
         source: &Source,
         count: usize,
         from: [usize; 2],
@@ -562,33 +617,32 @@ impl Conv2d {
         let runs = self.forward_runs(source);
         let skip = from[0] * src_step[0] + from[1] * src_step[1];
         let depthwise = self.is_depthwise();
-        let (groups, cout, rows) =
-            if depthwise { (1, self.out_c, self.rows()) } else { (self.groups, self.cout(), self.rows()) };
-        let width = if depthwise { self.out_c } else { 2 * lanes };
-        for group in 0..groups {
+        let rows = self.rows();
+        let (cout, width) = if depthwise { (self.out_c, self.out_c) } else { (self.cout(), 2 * lanes) };
+        let each = cout.div_ceil(width.max(1)).max(1);
+        for number in blocks {
+            let (group, start) = (number / each, number % each * width);
             let packed = &packed[group * rows * cout.next_multiple_of(lanes) * usize::from(!depthwise)..];
-            for start in (0..cout).step_by(width) {
-                let channel = group * cout + start;
-                let width = width.min(cout - start);
-                let block = Block {
-                    depthwise,
-                    // SAFETY: the group's first channel of the first pixel asked for is inside the source.
-                    src: unsafe { source.ptr.add(skip + group * self.cin()) },
-                    images: count,
-                    src_image: source.image,
-                    src_step,
-                    grid,
-                    runs,
-                    weights: packed[start * rows..].as_ptr(),
-                    bias: bias.map_or(std::ptr::null(), |b| b[channel..].as_ptr()),
-                    relu: false,
-                    dst: std::ptr::null_mut(),
-                    dst_image: 0,
-                    dst_step: [0, 0],
-                    width,
-                };
-                f(block, channel, if depthwise { width } else { block_row(width, lanes) });
-            }
+            let channel = group * cout + start;
+            let width = width.min(cout - start);
+            let block = Block {
+                depthwise,
+                // SAFETY: the group's first channel of the first pixel asked for is inside the source.
+                src: unsafe { source.ptr.add(skip + group * self.cin()) },
+                images: count,
+                src_image: source.image,
+                src_step,
+                grid,
+                runs,
+                weights: packed[start * rows..].as_ptr(),
+                bias: bias.map_or(std::ptr::null(), |b| b[channel..].as_ptr()),
+                relu: false,
+                dst: std::ptr::null_mut(),
+                dst_image: 0,
+                dst_step: [0, 0],
+                width,
+            };
+            f(block, channel, if depthwise { width } else { block_row(width, lanes) });
         }
     }
 

@@ -171,6 +171,19 @@ unsafe fn copy_run<T: Copy>(d: Dim, src: *const T, dst: *mut T) {
 /// # Safety
 /// As [`copy`].
 unsafe fn copy_tiles<T: Copy>(row: Dim, col: Dim, src: *const T, dst: *mut T) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (row.src, col.dst, col.size) {
+            (1, 1, 2) => return interleave::<T, 2>(row, col, src, dst),
+            (1, 1, 3) => return interleave::<T, 3>(row, col, src, dst),
+            (1, 1, 4) => return interleave::<T, 4>(row, col, src, dst),
+            (1, 1, 5) => return interleave::<T, 5>(row, col, src, dst),
+            (1, 1, 6) => return interleave::<T, 6>(row, col, src, dst),
+            (1, 1, 7) => return interleave::<T, 7>(row, col, src, dst),
+            (1, 1, 8) => return interleave::<T, 8>(row, col, src, dst),
+            _ => {}
+        }
+    }
     const TILE: usize = 16;
     for r0 in (0..row.size).step_by(TILE) {
         let rows = TILE.min(row.size - r0);
@@ -182,6 +195,24 @@ unsafe fn copy_tiles<T: Copy>(row: Dim, col: Dim, src: *const T, dst: *mut T) {
                     // SAFETY: the caller's promise.
                     unsafe { *dst.offset(c * col.dst) = *src.offset(c * col.src) };
                 }
+            }
+        }
+    }
+}
+
+/// A transpose of few rows, which are walked along together: a number of each in turn.
+///
+/// # Safety
+/// As [`copy`]; `row.src` and `col.dst` are 1, `col.size` is `N`.
+#[inline]
+unsafe fn interleave<T: Copy, const N: usize>(row: Dim, col: Dim, src: *const T, dst: *mut T) {
+    for r in 0..row.size {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = src.add(r);
+            let to = dst.wrapping_offset(r as isize * row.dst);
+            for c in 0..N {
+                *to.add(c) = *from.wrapping_offset(c as isize * col.src);
             }
         }
     }

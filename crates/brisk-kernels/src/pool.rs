@@ -9,6 +9,8 @@
 
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use crate::conv::vector::{Kernel, Vector, dispatch};
 
 /// A two-dimensional pooling window: sizes only. Bottom and right padding follow from the output's size.
@@ -103,6 +105,22 @@ impl Pool2d {
                 self.pad[a]
             );
         }
+    }
+
+    /// The pooling that makes the rows `rows` of one image's output, and where in the image its input begins.
+    ///
+    /// ```
+    /// # let pool = brisk_kernels::pool::Pool2d { in_h: 8, in_w: 8, c: 3, out_h: 8, out_w: 8, window: [3, 3], stride: [1, 1],
+    /// #     pad: [1, 1] };
+    /// let (band, start) = pool.band(4..6);
+    /// assert_eq!((band.out_h, band.in_h, start), (2, 5, 3 * 8 * 3));
+    /// ```
+    pub fn band(&self, rows: Range<usize>) -> (Pool2d, usize) {
+        let top = rows.start * self.stride[0];
+        let skip = top.saturating_sub(self.pad[0]).min(self.in_h);
+        let pad = [self.pad[0].saturating_sub(top), self.pad[1]];
+        let band = Pool2d { in_h: self.in_h - skip, out_h: rows.len(), pad, ..self.clone() };
+        (band, skip * self.in_w * self.c)
     }
 
     fn check_index(&self, index: &[u8], n: usize) {
@@ -469,6 +487,27 @@ mod tests {
         #[test]
         fn any_pooling(p in any_pool(), n in 1usize..=3, count_padding: bool) {
             check(&p, n, count_padding);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_of_an_image_are_what_the_whole_has_there(p in any_pool(), cut in 0.0f64..1.0) {
+            let x = noise(p.in_len(), 1);
+            let row = p.out_w * p.c;
+            let (mut max, mut mean) = (vec![0.0; p.out_len()], vec![0.0; p.out_len()]);
+            p.max_pool(1, &x, &mut max, None);
+            p.avg_pool(1, &x, &mut mean, true);
+            let cut = (cut * p.out_h as f64) as usize;
+            for rows in [0..cut, cut..p.out_h] {
+                let (band, start) = p.band(rows.clone());
+                let mut y = vec![0.0; band.out_len()];
+                let whole = rows.start * row..rows.end * row;
+                band.max_pool(1, &x[start..], &mut y, None);
+                prop_assert_eq!(&y, &max[whole.clone()]);
+                band.avg_pool(1, &x[start..], &mut y, true);
+                prop_assert_eq!(&y, &mean[whole]);
+            }
         }
     }
 

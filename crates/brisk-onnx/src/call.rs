@@ -66,6 +66,14 @@ impl<'g> Call<'_, 'g> {
         }
     }
 
+    /// A tensor that the node can see, by its name.
+    pub fn named(&self, name: &str) -> Result<Var<'g>, String> {
+        match self.scope.find(name) {
+            Some(Item::Tensor(var)) => Ok(var.clone()),
+            _ => Err(format!("{name:?} is no tensor that is made before it")),
+        }
+    }
+
     /// An operand that may be left out.
     pub fn optional(&self, i: usize) -> Result<Option<Var<'g>>, String> {
         if self.has(i) { self.var(i).map(Some) } else { Ok(None) }

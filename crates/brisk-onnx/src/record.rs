@@ -37,7 +37,8 @@ pub struct Scope<'s, 'g> {
 }
 
 impl<'g> Scope<'_, 'g> {
-    fn find(&self, name: &str) -> Option<&Item<'g>> {
+    /// What a name stands for.
+    pub fn find(&self, name: &str) -> Option<&Item<'g>> {
         self.values.get(name).or_else(|| self.parent.and_then(|p| p.find(name)))
     }
 

@@ -152,7 +152,7 @@ fn each_primitive_gives_the_same() {
 /// What of a named operation must be known when it is exported.
 fn known(op: &OpDef) -> &'static [usize] {
     match op.name {
-        "lstm" | "simple_rnn" => &[1],
+        "lstm" | "simple_rnn" | "gru_reset_before" => &[1],
         "gru" => &[1, 4],
         _ => &[],
     }

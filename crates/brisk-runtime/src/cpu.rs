@@ -25,7 +25,7 @@ use crate::place::places;
 use crate::plan::{Plan, Stage, plan};
 use crate::profile::{Event, Part, Profile, Timing};
 use crate::prologue::{Kept, Prologue};
-use crate::step::{Kernel, Loc, Ref, Step};
+use crate::step::{self, Kernel, Loc, Ref, Step};
 
 /// The processor: SIMD chosen at run time, a fixed set of threads.
 ///
@@ -574,7 +574,7 @@ impl<'a> Run<'a> {
     }
 
     fn check_finite(&self, id: Id, what: &str) -> Result<()> {
-        let place = |v: &crate::step::Val| v.node == Some(id) && matches!(v.loc, Loc::Input(_));
+        let place = |v: &step::Val| v.node == Some(id) && matches!(v.loc, Loc::Input(_));
         match self.plan.vals.iter().position(place) {
             Some(v) => self.check_value(v, id, what),
             None => Ok(()),
@@ -756,7 +756,15 @@ impl Frame<'_> {
                     conv.forward(n, f(0), f(1), bias, *relu, out(0), scratch());
                     return Ok(());
                 }
-                // One image: each part has some rows of the result.
+                // One image: each part has some channels of the result, or some rows.
+                if conv.by_blocks() {
+                    let blocks = share(conv.blocks(), part, parts);
+                    let (y, elements) = self.target(step.outputs[0], tiled);
+                    assert!(conv.out_len() <= elements, "an image inside its result");
+                    // SAFETY: a whole image; parts have channels of their own.
+                    unsafe { conv.forward_blocks(blocks, 1, f(0), f(1), bias, *relu, y.cast(), scratch()) };
+                    return Ok(());
+                }
                 let rows = share(conv.out_h, part, parts);
                 let row = conv.out_w * conv.out_c;
                 let y = self.piece(step.outputs[0], rows.start * row, rows.len() * row, tiled);
@@ -771,7 +779,15 @@ impl Frame<'_> {
                     conv.run(n, f(0), f(1), bias, *relu, out(0), scratch());
                     return Ok(());
                 }
-                // One image: each part has some rows of tiles.
+                // One image: each part has some channels of the result, or some rows of tiles.
+                if conv.by_blocks() {
+                    let blocks = share(conv.blocks(), part, parts);
+                    let (y, elements) = self.target(step.outputs[0], tiled);
+                    assert!(geometry.out_len() <= elements, "an image inside its result");
+                    // SAFETY: a whole image; parts have channels of their own.
+                    unsafe { conv.run_blocks(blocks, 1, f(0), f(1), bias, *relu, y.cast(), scratch()) };
+                    return Ok(());
+                }
                 let tiles = share(geometry.out_h.div_ceil(Winograd::ROWS), part, parts);
                 let rows = tiles.start * Winograd::ROWS..(tiles.end * Winograd::ROWS).min(geometry.out_h);
                 let row = geometry.out_w * geometry.out_c;
@@ -828,6 +844,10 @@ impl Frame<'_> {
                 let last = step.outputs[step.outputs.len() - 1];
                 let index = index.then(|| self.write::<u8>(last, tiled));
                 match map {
+                    true if parts > 1 => {
+                        let (band, start, y) = self.band(step, pool, part, parts);
+                        band.max_pool(1, &f(0)[start..], y, None);
+                    }
                     true => pool.max_pool(n, f(0), out(0), index),
                     false => {
                         let mut unused = vec![0.0; n * pool.out_len()];
@@ -844,8 +864,15 @@ impl Frame<'_> {
                 pool_take(pool, images(step.inputs[0], pool.in_len()), f(0), index, out(0));
             }
             Kernel::SumPool(pool) => {
-                let y = out(0);
-                pool.avg_pool(images(step.inputs[0], pool.in_len()), f(0), y, true);
+                let y = if parts > 1 {
+                    let (band, start, y) = self.band(step, pool, part, parts);
+                    band.avg_pool(1, &f(0)[start..], y, true);
+                    y
+                } else {
+                    let y = out(0);
+                    pool.avg_pool(images(step.inputs[0], pool.in_len()), f(0), y, true);
+                    y
+                };
                 let cells = (pool.window[0] * pool.window[1]) as f32;
                 y.iter_mut().for_each(|v| *v *= cells);
             }
@@ -875,6 +902,13 @@ impl Frame<'_> {
                     self.write::<i32>(step.outputs[0], tiled),
                 );
             }
+            Kernel::Copy { copies, .. } if parts > 1 => match self.run.plan.vals[step.outputs[0].val].dtype {
+                DType::F32 => self.copy_rows::<f32>(step, copies, part, parts),
+                DType::F64 => self.copy_rows::<f64>(step, copies, part, parts),
+                DType::I32 => self.copy_rows::<i32>(step, copies, part, parts),
+                DType::I64 => self.copy_rows::<i64>(step, copies, part, parts),
+                DType::U8 => self.copy_rows::<u8>(step, copies, part, parts),
+            },
             Kernel::Copy { fill, copies } => match self.run.plan.vals[step.outputs[0].val].dtype {
                 DType::F32 => self.copy::<f32>(step, fill.map(|v| v as f32), copies, tiled),
                 DType::F64 => self.copy::<f64>(step, *fill, copies, tiled),
@@ -1045,7 +1079,33 @@ impl Frame<'_> {
         }
     }
 
-    fn copy<T: Copy>(&self, step: &Step, fill: Option<T>, copies: &[crate::step::Copy], tiled: bool) {
+    /// What a part makes of one image's pooling: its windows, where in the image its input begins, and its rows of the result.
+    fn band(&self, step: &Step, pool: &Pool2d, part: usize, parts: usize) -> (Pool2d, usize, &mut [f32]) {
+        let rows = share(pool.out_h, part, parts);
+        let row = pool.out_w * pool.c;
+        let y = self.piece(step.outputs[0], rows.start * row, rows.len() * row, false);
+        let (band, start) = pool.band(rows);
+        (band, start, y)
+    }
+
+    /// A part's rows of the result of copies.
+    fn copy_rows<T: Copy>(&self, step: &Step, copies: &[step::Copy], part: usize, parts: usize) {
+        let (_, elements) = self.place(step.outputs[0]);
+        let Some((axis, count, row)) = step::rows(copies, elements) else { return };
+        let own = share(count, part, parts);
+        let out = self.piece::<T>(step.outputs[0], own.start * row, own.len() * row, false);
+        for (copy, &input) in copies.iter().zip(&step.inputs) {
+            let mut dims = [0; movement::MAX_DIMS];
+            let dims = &mut dims[..copy.dims.len()];
+            dims.copy_from_slice(&copy.dims);
+            dims[axis] = own.len();
+            let from = copy.from.wrapping_add_signed(own.start as isize * copy.from_strides[axis]);
+            let x = self.read::<T>(input);
+            movement::copy_strided(dims, x, from, &copy.from_strides, out, copy.to, &copy.to_strides);
+        }
+    }
+
+    fn copy<T: Copy>(&self, step: &Step, fill: Option<T>, copies: &[step::Copy], tiled: bool) {
         let out = self.write::<T>(step.outputs[0], tiled);
         if let Some(value) = fill {
             out.fill(value);

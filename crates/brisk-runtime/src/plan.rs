@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::matrices::Kept;
 use crate::numbers::{Map, Set};
 use crate::profile::Part;
-use crate::step::{Kernel, Loc, Ref, Step, V, Val};
+use crate::step::{self, Kernel, Loc, Ref, Step, V, Val};
 
 /// Steps that run between two joins of the threads.
 pub enum Stage {
@@ -234,7 +234,9 @@ impl Planner {
         match &step.kernel {
             Kernel::Conv { conv, .. } => of(elements(step.outputs.first()), conv.out_len()),
             Kernel::Winograd { conv, .. } => of(elements(step.outputs.first()), conv.conv().out_len()),
-            Kernel::ConvPool { pool, .. } => of(elements(step.outputs.first()), pool.out_len()),
+            Kernel::ConvPool { pool, .. } | Kernel::MaxPool { pool, .. } | Kernel::SumPool(pool) => {
+                of(elements(step.outputs.first()), pool.out_len())
+            }
             Kernel::ConvGradInput(conv) => of(elements(step.inputs.first()), conv.out_len()),
             Kernel::ConvGradKernel(conv) => of(elements(step.inputs.get(1)), conv.out_len()),
             Kernel::WinogradGrad(conv) => of(elements(step.inputs.get(1)), conv.conv().out_len()),
@@ -263,11 +265,19 @@ impl Planner {
                 };
                 halves(m * n * k / faster, n.div_ceil(matmul::panel_width()))
             }
-            Kernel::Conv { conv, .. } => halves(conv.out_len() * conv.rows() / 2, conv.out_h),
+            Kernel::Conv { conv, .. } => {
+                let pieces = if conv.by_blocks() { conv.blocks() } else { conv.out_h };
+                halves(conv.out_len() * conv.rows() / 2, pieces)
+            }
             Kernel::WinogradGrad(conv) => conv.parts(),
             Kernel::Winograd { conv, .. } => {
+                let pieces = match conv.by_blocks() {
+                    // Each part transforms all tiles.
+                    true => conv.blocks().min(4),
+                    false => conv.conv().out_h.div_ceil(Winograd::ROWS),
+                };
                 let conv = conv.conv();
-                halves(conv.out_len() * conv.rows() / 4, conv.out_h.div_ceil(Winograd::ROWS))
+                halves(conv.out_len() * conv.rows() / 4, pieces)
             }
             Kernel::ConvPool { conv, pool, .. } if pool.window[0] == pool.stride[0] => {
                 halves(conv.out_len() * conv.rows() / 2, pool.out_h)
@@ -275,6 +285,18 @@ impl Planner {
             Kernel::MatMul { batch: 1, m, n, k, .. } => (m * n * k / (1 << 20)).clamp(1, 8),
             Kernel::PackMatrix { .. } => (self.vals[step.outputs[0].val].elements / CHUNK).clamp(1, 8),
             Kernel::ScatterAdd(_) => (self.vals[step.outputs[0].val].elements / CHUNK).clamp(1, 16),
+            Kernel::MaxPool { pool, map: true, index: false } | Kernel::SumPool(pool)
+                if self.images(step) == 1 =>
+            {
+                (pool.out_len() * pool.window[0] * pool.window[1] / SHORT_CHUNK)
+                    .clamp(1, 8)
+                    .min(pool.out_h.max(1))
+            }
+            Kernel::Copy { fill: None, copies } => {
+                let elements = self.vals[step.outputs[0].val].elements;
+                let most = step::rows(copies, elements).map_or(1, |(_, count, _)| count);
+                (elements / SHORT_CHUNK).clamp(1, 8).min(most)
+            }
             Kernel::Parted { .. } => {
                 let elements = step.outputs.iter().map(|o| self.vals[o.val].elements).sum::<usize>();
                 (elements >> 10).clamp(1, 32)

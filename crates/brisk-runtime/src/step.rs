@@ -76,6 +76,25 @@ pub struct Copy {
     pub to_strides: Vec<isize>,
 }
 
+/// The rows of a result, which threads share out between them, if copies write each row from one of theirs: the copies' axis of
+/// the rows, their number, and the elements of each.
+pub fn rows(copies: &[Copy], elements: usize) -> Option<(usize, usize, usize)> {
+    let first = copies.first()?;
+    let axis = (0..first.dims.len()).find(|&a| first.dims[a] > 1)?;
+    let count = first.dims[axis];
+    let row = elements / count;
+    let own = |copy: &Copy| {
+        let others = (0..copy.dims.len()).filter(|&a| a != axis && copy.dims[a] > 1);
+        let reach =
+            others.clone().map(|a| (copy.dims[a] - 1) * copy.to_strides[a].unsigned_abs()).sum::<usize>();
+        copy.dims.get(axis) == Some(&count)
+            && copy.to_strides[axis] == row as isize
+            && others.clone().all(|a| copy.to_strides[a] >= 0)
+            && copy.to + reach < row
+    };
+    (row * count == elements && copies.iter().all(own)).then_some((axis, count, row))
+}
+
 /// What a step calls.
 // `ConvGradKernel` is named after its primitive: the gradient by the convolution's kernel.
 #[allow(clippy::enum_variant_names)]

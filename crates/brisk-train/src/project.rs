@@ -10,6 +10,7 @@ use brisk_eval::Requirements;
 use brisk_format::{OnnxFile, read_onnx};
 use brisk_nn::config::closest;
 use brisk_nn::{LayerSpec, Loss, Metric, Model, Onnx, Optimizer, ParamRules, Pooling, Schedule, zoo};
+use brisk_onnx::{Elem, Port, Type};
 use brisk_runtime::{Precision, State};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -528,7 +529,7 @@ impl Project {
     /// The model for samples of a shape.
     pub fn model(&self, input_shape: [usize; 3], classes: usize) -> Result<Model> {
         if let Some(file) = self.pretrained_graph()? {
-            let trunk = Onnx::new(file.model).channels_last(true);
+            let trunk = Onnx::of_pictures(file.model, input_shape);
             let own = self.model.layers.iter().flatten().cloned();
             let layers = std::iter::once(LayerSpec::new(trunk).name(GRAPH)).chain(own).collect();
             return Ok(Model::from_layers(input_shape, layers)?);
@@ -551,6 +552,18 @@ impl Project {
             return Ok(None);
         };
         let mut file = read_onnx(path)?;
+        let bytes = |input: &Port| matches!(input.ty, Type::Tensor(Elem::Uint8, _));
+        if self.data.normalization != Normalization::None
+            && file.model.graph.inputs.first().is_some_and(bytes)
+        {
+            return Err(Error::Project {
+                place: "data.normalization".into(),
+                message: format!(
+                    "{} takes the bytes of pictures, and scales them itself: expected `none`; or export it with --scaled-inputs",
+                    path.display()
+                ),
+            });
+        }
         if let Some(until) = &self.model.until {
             let wrong = |e: brisk_onnx::Error| Error::Project {
                 place: "model.until".into(),

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use brisk_eval::Ready;
+use brisk_eval::open_model;
 use brisk_format::{
-    HfConfig, HfExport, HfFolder, OnnxOptions, SavedModel, export_onnx, is_model, load_model,
-    save_huggingface, save_keras,
+    HfConfig, HfExport, HfFolder, OnnxOptions, SavedModel, export_onnx, is_model, save_huggingface,
+    save_keras,
 };
 use brisk_onnx::Port;
 use brisk_train::Project;
@@ -56,10 +56,7 @@ impl Export {
     pub fn run(self) -> Result<ExitCode> {
         let inside = self.run.join("model");
         let model = if !is_model(&self.run) && is_model(&inside) { &inside } else { &self.run };
-        let saved = match self.run.is_file() {
-            true => Ready::open(&self.run)?.model,
-            false => load_model(model)?.merged()?,
-        };
+        let saved = open_model(model)?;
         match self.format {
             Format::Huggingface => self.huggingface(model, saved),
             Format::Onnx => self.onnx(&saved),

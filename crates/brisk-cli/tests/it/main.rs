@@ -7,6 +7,7 @@ mod damage;
 mod examples;
 mod huggingface;
 mod kill;
+mod models;
 mod onnx;
 mod path;
 mod publish;

@@ -136,7 +136,8 @@ impl Done {
     #[track_caller]
     pub fn fails(self, code: i32, says: &[&str]) -> Done {
         assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
-        assert_eq!(self.err.matches("error: ").count(), 1, "{}", self.err);
+        let errors = self.err.lines().filter(|line| line.starts_with("error: "));
+        assert_eq!(errors.count(), 1, "{}", self.err);
         assert!(!self.err.contains("panicked") && !self.err.contains("backtrace"), "{}", self.err);
         for part in says {
             assert!(self.err.contains(part), "expected {part:?} in: {}", self.err);
@@ -201,8 +202,12 @@ pub const LSTM: &str = "{layers: [{Embedding: {output_dim: 8, mask_zero: true}},
 
 /// A Hugging Face folder of the goldens.
 pub fn golden(name: &str) -> String {
-    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../brisk-testkit/goldens/huggingface");
-    goldens.join(name).display().to_string()
+    of_goldens(&format!("huggingface/{name}")).display().to_string()
+}
+
+/// What other frameworks wrote.
+pub fn of_goldens(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../brisk-testkit/goldens").join(path)
 }
 
 /// A bright bar on the left, in the middle, or on the right, with some noise.

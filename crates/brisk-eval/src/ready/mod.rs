@@ -73,34 +73,15 @@ impl Ready {
     /// Reads `runs/NAME`, `runs/NAME/model`, any other model folder, a Hugging Face folder, or a file of ONNX, TensorFlow Lite, TensorFlow (a
     /// frozen graph) or Keras.
     pub fn open(path: &Path) -> Result<Ready> {
-        if path.is_file()
-            && let Some(file) = read_graph(path)?
-        {
-            return Ready::new(import_onnx(path, file)?, Path::new(""));
-        }
-        let kind = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-        match kind.as_str() {
-            "keras" | "h5" | "hdf5" if path.is_file() => {
-                return Ready::new(load_keras(path)?.saved, Path::new(""));
-            }
-            _ => {}
-        }
-        let is_run = path.join("config.yaml").is_file() && !is_model(path);
-        if !is_run && HfFolder::is_one(path) {
+        if is_foreign_folder(path) {
             return Ready::import(&HfFolder::open(path)?);
         }
-        let inside = path.join("model");
-        let model = match is_run {
-            true => match load_model(&inside) {
-                // The message about the run itself says more: that it has not finished.
-                Err(brisk_format::Error::NotFound { .. }) => load_model(path),
-                result => result,
-            },
-            false => load_model(path),
-        }?;
-        let folder = if is_run { &inside } else { path };
-        let run = if is_run { Some(path.to_path_buf()) } else { run_of(path) };
-        Ok(Ready { run, ..Ready::new(model, folder)? })
+        let (model, folder) = read(path)?;
+        let run = match is_run(path) {
+            true => Some(path.to_path_buf()),
+            false => run_of(&folder),
+        };
+        Ok(Ready { run, ..Ready::new(model, &folder)? })
     }
 
     /// A saved model, and the folder that its tokenizers lie in. An error if what it says of its inputs does not fit it.
@@ -122,6 +103,52 @@ impl Ready {
         };
         let features = Features { inputs, targets };
         Ok(Ready { model, features, layouts: Layouts::packed(), takes, run: None })
+    }
+}
+
+/// The model alone of all that [`Ready::open`] reads: for tensors, of which nobody needs to say how they are read.
+///
+/// ```no_run
+/// let model = brisk_eval::open_model("model.keras".as_ref())?;
+/// println!("{}", model.model.summary()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn open_model(path: &Path) -> Result<SavedModel> {
+    match is_foreign_folder(path) {
+        true => Ok(Ready::import(&HfFolder::open(path)?)?.model),
+        false => Ok(read(path)?.0.merged()?),
+    }
+}
+
+fn is_run(path: &Path) -> bool {
+    path.join("config.yaml").is_file() && !is_model(path)
+}
+
+/// Whether it is one of Hugging Face.
+fn is_foreign_folder(path: &Path) -> bool {
+    !is_run(path) && HfFolder::is_one(path)
+}
+
+/// A model, and the folder that its other files lie in; the empty path if it is a file itself.
+fn read(path: &Path) -> Result<(SavedModel, PathBuf)> {
+    if path.is_file()
+        && let Some(file) = read_graph(path)?
+    {
+        return Ok((import_onnx(path, file)?, PathBuf::new()));
+    }
+    let kind = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    match kind.as_str() {
+        "keras" | "h5" | "hdf5" if path.is_file() => return Ok((load_keras(path)?.saved, PathBuf::new())),
+        _ => {}
+    }
+    let inside = path.join("model");
+    match is_run(path) {
+        true => match load_model(&inside) {
+            // The message about the run itself says more: that it has not finished.
+            Err(brisk_format::Error::NotFound { .. }) => Ok((load_model(path)?, inside)),
+            result => Ok((result?, inside)),
+        },
+        false => Ok((load_model(path)?, path.to_path_buf())),
     }
 }
 

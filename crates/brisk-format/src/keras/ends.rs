@@ -12,6 +12,7 @@ use super::args::brief;
 use super::compile::{self, Named};
 use super::flatten::Flat;
 use super::graph::{Graph, Layer};
+use super::report::KerasReport;
 
 /// What comes into the model.
 pub(super) fn inputs(graph: &Graph) -> Result<Vec<ModelInput>, String> {
@@ -89,8 +90,9 @@ pub(super) fn outputs(
     flat: &mut Flat,
     ends: &[String],
     training: Option<&Json>,
-    ignored: &mut Vec<String>,
+    report: &mut KerasReport,
 ) -> Vec<TaskOutput> {
+    let ignored = &mut report.ignored;
     let layer = |number: usize| graph.layers.get(number).map_or("", |l| l.name.as_str());
     let names: Vec<Named<'_>> =
         graph.outputs.iter().map(|(key, t)| Named { key: key.as_deref(), layer: layer(t.layer) }).collect();
@@ -112,7 +114,7 @@ pub(super) fn outputs(
             take_off(flat, place);
         }
         if loss.is_classification() && !inside {
-            ignored.push(format!("output {end:?}: Keras gives logits, Brisk their probabilities"));
+            report.logits.push(end.clone());
         }
         let metrics = compile::of_output(setting("metrics"), &names, i);
         let metrics = match training {

@@ -152,7 +152,7 @@ fn import(
     let mut report = KerasReport { ignored: std::mem::take(&mut flat.ignored), ..KerasReport::default() };
     tokens(&mut inputs, &flat.layers);
     let training = training.filter(|t| t.as_object().is_some_and(|t| !t.is_empty()));
-    let outputs = outputs(&graph, &mut flat, &ends, training, &mut report.ignored);
+    let outputs = outputs(&graph, &mut flat, &ends, training, &mut report);
     let model = Model::new(inputs, std::mem::take(&mut flat.layers), &ends)?;
     check_axes(&model, &flat.axes)?;
     masks::check(&model, &flat.masks)?;

@@ -12,6 +12,8 @@ use std::fmt;
 pub struct KerasReport {
     /// Brisk's name, Brisk's kind, and the sizes of a sample of what it yields, of each layer.
     pub layers: Vec<(String, &'static str, Vec<Option<usize>>)>,
+    /// The outputs that are logits in Keras, of which Brisk says the probabilities.
+    pub logits: Vec<String>,
     /// What is not followed: it changes training, not predictions.
     pub ignored: Vec<String>,
     /// The tensors of the file that the model does not need.
@@ -25,6 +27,10 @@ impl fmt::Display for KerasReport {
             let sizes: Vec<String> =
                 sizes.iter().map(|d| d.map_or("None".into(), |d| d.to_string())).collect();
             write!(f, "\n  {name} ({kind}): [{}]", sizes.join(", "))?;
+        }
+        if !self.logits.is_empty() {
+            let names = crate::error::listed(&self.logits);
+            write!(f, "\nlogits in Keras, of which Brisk says the probabilities: {names}")?;
         }
         if !self.ignored.is_empty() {
             write!(f, "\nnot followed, which changes training and not predictions:")?;

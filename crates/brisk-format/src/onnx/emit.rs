@@ -7,7 +7,7 @@ use brisk_onnx::{Attribute, Constant, Elem, Graph, Model, Node, Port, Type, Unkn
 use brisk_runtime::State;
 
 use super::OnnxFile;
-use super::read::add;
+use super::read::{Learned, add};
 
 /// The version of ONNX's operators that is written.
 const OPSET: i64 = 21;
@@ -117,8 +117,17 @@ impl Emitter {
 
     /// Adds numbers of the model: a parameter, or a constant of the graph if they are few or no floats.
     pub fn weights(&mut self, name: &str, constant: Constant, trainable: bool) -> String {
+        self.tensor(name, constant, if trainable { Learned::Many } else { Learned::No })
+    }
+
+    /// Adds a variable of the model: the same, but that few floats are a parameter too if training changes them.
+    pub fn variable(&mut self, name: &str, constant: Constant, trainable: bool) -> String {
+        self.tensor(name, constant, if trainable { Learned::Yes } else { Learned::No })
+    }
+
+    fn tensor(&mut self, name: &str, constant: Constant, learned: Learned) -> String {
         let name = self.unique(name);
-        add(&mut self.graph, &mut self.parameters, &name, constant, trainable);
+        add(&mut self.graph, &mut self.parameters, &name, constant, learned);
         name
     }
 

@@ -53,7 +53,7 @@ pub struct OnnxReport {
 /// What comes in keeps Brisk's layout: pictures are `[batch, height, width, channels]`. The batch is free, and so are lengths that differ
 /// from batch to batch. A text comes as `input_ids`, `attention_mask` and, where the model reads them, `token_type_ids`, i64
 /// `[batch, length]`; of several texts these follow the text's name and a dot. A mask has ones for a text's tokens, and zeros behind them.
-/// Outputs are called as in predictions; with [`OnnxOptions::logits`] `probabilities` become `logits`. The file's metadata names the
+/// Outputs are called as in predictions; with [`OnnxOptions::logits`] a classifier's `probabilities` become `logits`. The file's metadata names the
 /// classes (`labels`, a list in JSON) and what each output was trained for.
 ///
 /// ```
@@ -203,14 +203,17 @@ impl Free {
             .filter(|i| i.name == INPUT)
             .map(|i| (i.tensor().into(), INPUT.into()))
             .collect();
-        if options.logits {
+        if options.logits && saved.outputs.iter().any(|o| o.loss.is_classification()) {
             names.push((brisk_nn::PROBABILITIES.into(), "logits".into()));
         }
+        let specs = task.param_specs().map_err(|e| e.to_string())?;
+        let fixed = specs.into_iter().filter(|s| !s.trainable).map(|s| s.name);
         let request = Export {
             name: "brisk".into(),
             axes: self.axes.clone(),
             record: &record,
             state: &saved.state,
+            fixed: fixed.collect(),
             names,
             texts: self.texts.clone(),
             longest: options.longest,

@@ -5,7 +5,7 @@ use brisk_onnx::{Attribute, Constant, Dim, Elem, Function, Graph, Node, Port, Ty
 
 use super::encode::write_raw;
 use super::proto::*;
-use super::read::OnnxFile;
+use super::read::{OnnxFile, UNTRAINED};
 
 /// A tensor without its elements.
 pub fn described(name: &str, elem: Elem, shape: &Shape) -> TensorProto {
@@ -38,15 +38,24 @@ pub fn model_proto(file: &OnnxFile) -> Result<ModelProto, String> {
     let model = &file.model;
     let entry =
         |(key, value): (&String, &String)| StringStringEntryProto { key: key.clone(), value: value.clone() };
+    let untrained = serde_json::to_string(&untrained(&model.graph)).map_err(|e| e.to_string())?;
+    let untrained = entry((&UNTRAINED.to_string(), &untrained));
     Ok(ModelProto {
         ir_version: ir_version(model.opsets.get("").copied().unwrap_or(0)),
         producer_name: "brisk".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
         graph: None,
         opset_import: opsets(&model.opsets),
-        metadata_props: model.metadata.iter().map(entry).collect(),
+        metadata_props: model.metadata.iter().map(entry).chain([untrained]).collect(),
         functions: model.functions.iter().map(function).collect::<Result<_, _>>()?,
     })
+}
+
+/// The names of floats that training leaves as they are. Single ones without axes always are.
+fn untrained(graph: &Graph) -> Vec<&str> {
+    let constants = graph.constants.iter().filter(|(_, c)| c.elem().is_float() && c.shape().rank() > 0);
+    let parameters = graph.parameters.iter().filter(|(_, p)| p.elem.is_float() && !p.trainable);
+    constants.map(|c| c.0.as_str()).chain(parameters.map(|p| p.0.as_str())).collect()
 }
 
 /// The version of the format that came with a version of the operators.

@@ -61,18 +61,19 @@ pub fn read_onnx(path: &Path) -> Result<OnnxFile> {
         metadata: skeleton.model.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect(),
     };
     let mut parameters = State::new();
-    let fixed = fixed(&model.graph);
+    let learned = Told::of(&mut model);
     for (proto, stretch) in &skeleton.initializers {
         let constant = elements(path, &mut file, proto, *stretch)?;
         unused(&model.graph, &proto.name).map_err(content)?;
-        let trainable = !fixed.contains(&proto.name);
-        add(&mut model.graph, &mut parameters, &proto.name, constant, trainable);
+        let learned = learned.of_tensor(&proto.name, &constant);
+        add(&mut model.graph, &mut parameters, &proto.name, constant, learned);
     }
     for sparse in &graph.sparse_initializer {
         let name = sparse.values.as_ref().map(|v| v.name.clone()).unwrap_or_default();
         unused(&model.graph, &name).map_err(content)?;
-        let trainable = !fixed.contains(&name);
-        add(&mut model.graph, &mut parameters, &name, dense(sparse).map_err(content)?, trainable);
+        let constant = dense(sparse).map_err(content)?;
+        let learned = learned.of_tensor(&name, &constant);
+        add(&mut model.graph, &mut parameters, &name, constant, learned);
     }
     // Old files name their initializers among the inputs.
     let own = std::mem::take(&mut model.graph.inputs);
@@ -85,6 +86,47 @@ pub fn read_onnx(path: &Path) -> Result<OnnxFile> {
 
 fn domain(name: &str) -> String {
     if name == "ai.onnx" { String::new() } else { name.to_string() }
+}
+
+/// The entry of the metadata that names what training leaves as it is, of all floats that stand beside the graph: a list in JSON.
+pub(super) const UNTRAINED: &str = "untrained";
+
+/// Whether a tensor was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Learned {
+    No,
+    /// If it is more than one float.
+    Many,
+    Yes,
+}
+
+/// What a file says of its tensors.
+struct Told {
+    fixed: HashSet<String>,
+    /// It says so of all of them.
+    all: bool,
+}
+
+impl Told {
+    /// Takes what the metadata says out of it.
+    fn of(model: &mut Model) -> Told {
+        let mut fixed = fixed(&model.graph);
+        let own = model.metadata.get(UNTRAINED).and_then(|t| serde_json::from_str::<Vec<String>>(t).ok());
+        let all = own.is_some();
+        if let Some(own) = own {
+            model.metadata.shift_remove(UNTRAINED);
+            fixed.extend(own);
+        }
+        Told { fixed, all }
+    }
+
+    fn of_tensor(&self, name: &str, constant: &Constant) -> Learned {
+        match (self.fixed.contains(name), self.all && constant.shape().rank() > 0) {
+            (true, _) => Learned::No,
+            (false, true) => Learned::Yes,
+            (false, false) => Learned::Many,
+        }
+    }
 }
 
 /// The names of tensors that training leaves as they are: statistics, and what belongs to quantized numbers.
@@ -117,17 +159,18 @@ pub(super) fn add(
     parameters: &mut State,
     name: &str,
     constant: Constant,
-    trainable: bool,
+    learned: Learned,
 ) {
     if let Constant::Numbers(elem, tensor) = &constant {
         let elements = tensor.elements();
-        let learned = match elem.is_float() {
-            true => elements > 1 && (*elem != Elem::Double || elements > SMALL),
+        let beside = match elem.is_float() {
+            true if *elem == Elem::Double => elements > SMALL,
+            true => elements > 1 || learned == Learned::Yes,
             false => elements > SMALL,
         };
-        if learned && let Some(floats) = floats(tensor) {
+        if beside && let Some(floats) = floats(tensor) {
             let shape = tensor.shape().to_vec();
-            let trainable = trainable && elem.is_float();
+            let trainable = learned != Learned::No && elem.is_float();
             graph.parameters.insert(name.into(), Parameter { elem: *elem, shape, trainable });
             parameters.insert(name, floats);
             return;

@@ -13,6 +13,7 @@ mod mxnet;
 mod mxnet_convert;
 mod onnx;
 mod onnx_export;
+mod round_trips;
 mod safetensors;
 mod tensorflow;
 mod tflite;

@@ -168,6 +168,7 @@ impl Conv2d {
                 };
                 let grid = [(rows - 1) * pool.stride[0] + pool.window[0], strips.needed[1]];
                 self.each_block(
+                    0..self.blocks(),
                     &source,
                     images,
                     [row * pool.stride[0], 0],

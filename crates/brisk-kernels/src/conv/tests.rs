@@ -92,6 +92,15 @@ fn check_conv(c: &Conv2d, n: usize, relu: bool, with_bias: bool) {
         let mut scratch = vec![f32::NAN; c.forward_scratch(n)];
         c.forward(n, &x, &packed, bias, relu, &mut y, &mut scratch);
         close(&y, &want, scale, "y");
+        let mut blocks = vec![f32::NAN; y.len()];
+        for block in 0..c.blocks() {
+            // SAFETY: `blocks` is a whole result.
+            unsafe {
+                let (one, y) = (block..block + 1, blocks.as_mut_ptr());
+                c.forward_blocks(one, n, &x, &packed, bias, relu, y, &mut scratch);
+            }
+        }
+        assert_eq!(blocks, y, "the same bits block by block");
 
         let mut dw = vec![0.25; c.kernel_len()];
         let mut scratch = vec![f32::NAN; c.grad_kernel_scratch(n)];

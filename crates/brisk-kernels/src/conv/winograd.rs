@@ -27,6 +27,8 @@ const IN: usize = 6;
 const POINTS: usize = IN * IN;
 /// Channels come in multiples of the widest vector.
 const CHANNELS: usize = 16;
+/// Tiles of an image from which on threads share its rows; of fewer they share its channels.
+const ROW_TILES: usize = 32;
 /// Fewer tiles an image are not worth reading the transformed kernel, which is four times as large as the kernel.
 const TILES: usize = 4;
 /// The same of all images, for the gradient by the kernel.
@@ -181,12 +183,52 @@ impl Winograd {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
+        assert_eq!(y.len(), n * self.conv.out_len(), "y length");
+        // SAFETY: `y` is a whole result.
+        unsafe { self.run_blocks(0..self.blocks(), n, x, packed, bias, relu, y.as_mut_ptr(), scratch) }
+    }
+
+    /// Blocks that the output channels are computed in.
+    ///
+    /// See [`Conv2d::blocks`].
+    pub fn blocks(&self) -> usize {
+        self.conv.out_c.div_ceil(matmul::panel_width())
+    }
+
+    /// Whether threads that share one image do better if each makes [blocks](Self::blocks) of channels, with tiles that all of them
+    /// transform, rather than rows of so few tiles that reading the kernel takes longer.
+    ///
+    /// See [`Conv2d::by_blocks`].
+    pub fn by_blocks(&self) -> bool {
+        self.tiles() < ROW_TILES
+    }
+
+    /// [`run`](Self::run) for some [`blocks`](Self::blocks) of the output channels; the bits are the same.
+    ///
+    /// # Safety
+    ///
+    /// `y` is a whole result, whose places of these channels nobody else reads or writes meanwhile.
+    pub unsafe fn run_blocks(
+        &self,
+        blocks: Range<usize>,
+        n: usize,
+        x: &[f32],
+        packed: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        y: *mut f32,
+        scratch: &mut [f32],
+    ) {
         let conv = &self.conv;
         assert_eq!(x.len(), n * conv.in_len(), "x length");
-        assert_eq!(y.len(), n * conv.out_len(), "y length");
         assert_eq!(packed.len(), self.pack_len(), "packed length");
         assert!(bias.is_none_or(|b| b.len() == conv.out_c), "bias length");
         assert!(scratch.len() >= self.scratch(n), "scratch length");
+        let width = matmul::panel_width();
+        let channels = blocks.start * width..(blocks.end * width).min(conv.out_c);
+        assert!(blocks.end <= self.blocks() && blocks.start <= blocks.end, "blocks of channels");
+        let panels = blocks.start * matmul::panel_len(Precision::F32, conv.in_c)
+            ..blocks.end * matmul::panel_len(Precision::F32, conv.in_c);
         let (block, all) = (self.block(n), n * self.tiles());
         let (inputs, products) = scratch.split_at_mut(POINTS * apart(block * conv.in_c));
         for from in (0..all).step_by(block) {
@@ -194,15 +236,17 @@ impl Winograd {
             simd::dispatch(Inputs { own: self, from, count, channels: 0..conv.in_c, x, into: inputs });
             for point in 0..POINTS {
                 let a = &inputs[point * apart(count * conv.in_c)..][..count * conv.in_c];
-                let b = &packed[point * self.point_len()..][..self.point_len()];
-                let c = &mut products[point * apart(count * conv.out_c)..][..count * conv.out_c];
-                let (to, k, n) = (c.as_mut_ptr(), conv.in_c, conv.out_c);
-                // SAFETY: c has `count` rows of `out_c`.
+                let b = &packed[point * self.point_len()..][panels.clone()];
+                let (k, n) = (conv.in_c, channels.len());
+                let c = &mut products[point * apart(count * n)..][..count * n];
+                let to = c.as_mut_ptr();
+                // SAFETY: c has `count` rows of `n`.
                 unsafe {
                     matmul::matmul_packed_into(Precision::F32, count, n, k, a, (k, 1), b, to, n, false);
                 }
             }
-            simd::dispatch(Outputs { own: self, from, count, products, bias, relu, y });
+            let channels = channels.clone();
+            simd::dispatch(Outputs { own: self, from, count, channels, products, bias, relu, y });
         }
     }
 
@@ -330,11 +374,13 @@ struct Outputs<'a> {
     own: &'a Winograd,
     from: usize,
     count: usize,
+    channels: Range<usize>,
     /// `[point][tile][channel]`
     products: &'a [f32],
     bias: Option<&'a [f32]>,
     relu: bool,
-    y: &'a mut [f32],
+    /// The whole result, of which these channels are written.
+    y: *mut f32,
 }
 
 impl WithSimd for Outputs<'_> {
@@ -347,15 +393,14 @@ impl WithSimd for Outputs<'_> {
         let zero = s.splat_f32s(0.0);
         for t in 0..self.count {
             let [image, down, across] = self.own.tile(self.from + t);
-            let y = &mut self.y[image * conv.out_len()..][..conv.out_len()];
-            for channel in (0..out_c).step_by(S::F32_LANES) {
+            for channel in self.channels.clone().step_by(S::F32_LANES) {
                 let bias = self.bias.map_or(zero, |b| load::<S>(b, channel));
                 let mut m = [[zero; IN]; OUT];
                 for j in 0..IN {
                     let mut column = [zero; IN];
                     for i in 0..IN {
-                        let point = (i * IN + j) * apart(self.count * out_c);
-                        let at = point + t * out_c + channel;
+                        let point = (i * IN + j) * apart(self.count * self.channels.len());
+                        let at = point + t * self.channels.len() + channel - self.channels.start;
                         column[i] = load::<S>(self.products, at);
                     }
                     let column = outputs(s, column);
@@ -374,7 +419,11 @@ impl WithSimd for Outputs<'_> {
                         if column < out_w {
                             let v = s.add_f32s(results[j], bias);
                             let v = if self.relu { s.max_f32s(v, zero) } else { v };
-                            store::<S>(y, (row * out_w + column) * out_c + channel, v);
+                            let at = ((image * out_h + row) * out_w + column) * out_c + channel;
+                            // SAFETY: the caller's result has that pixel, and a whole vector of channels, which come in multiples of
+                            // the widest.
+                            let to = unsafe { std::slice::from_raw_parts_mut(self.y.add(at), S::F32_LANES) };
+                            store::<S>(to, 0, v);
                         }
                     }
                 }
@@ -753,6 +802,15 @@ mod tests {
                     band.run(1, &x[start..conv.in_len()], &packed, Some(&bias), relu, y, &mut scratch);
                 }
                 assert_eq!(got[..conv.out_len()], bands, "band by band");
+                let mut blocks = vec![f32::NAN; got.len()];
+                for block in 0..own.blocks() {
+                    // SAFETY: `blocks` is a whole result.
+                    unsafe {
+                        let (one, y) = (block..block + 1, blocks.as_mut_ptr());
+                        own.run_blocks(one, n, &x, &packed, Some(&bias), relu, y, &mut scratch);
+                    }
+                }
+                assert_eq!(got, blocks, "block by block");
             }
             let mut packed = vec![0.0; conv.pack_transposed_len()];
             conv.pack_transposed(&kernel, &mut packed);

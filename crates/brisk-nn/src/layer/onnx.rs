@@ -1,7 +1,7 @@
 //! Onnx: a graph from elsewhere, in ONNX's operators.
 
 use brisk_graph::{DType, Shape, Tensor, Value};
-use brisk_onnx::{Item, Parameter, Type, Var};
+use brisk_onnx::{Dim, Item, Parameter, Type, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,22 @@ impl Onnx {
     /// Of a graph, with inputs as the graph has them.
     pub fn new(model: brisk_onnx::Model) -> Onnx {
         Onnx { model: Box::new(model), channels_last: false }
+    }
+
+    /// Of a graph over pictures `[height, width, channels]`, which come in as everywhere in Brisk: turned, unless the sizes of the graph's
+    /// input say that it has its channels last too, or would allow both and Brisk has exported it.
+    pub fn of_pictures(model: brisk_onnx::Model, [height, width, channels]: [usize; 3]) -> Onnx {
+        let fits = |sizes: [usize; 3]| match model.graph.inputs.first().map(|input| &input.ty) {
+            Some(Type::Tensor(_, Some(dims))) if dims.len() == 4 => {
+                let same = |(dim, size): (&Dim, usize)| !matches!(dim, Dim::Size(n) if *n != size);
+                dims[1..].iter().zip(sizes).all(same)
+            }
+            _ => false,
+        };
+        let first = fits([channels, height, width]);
+        let last = fits([height, width, channels]);
+        let own = model.metadata.contains_key("brisk_version");
+        Onnx::new(model).channels_last(!last || first && !own)
     }
 
     /// With pictures whose channels come last.
@@ -128,6 +144,24 @@ impl<'g> brisk_onnx::Host<'g> for Host<'_, 'g> {
 mod tests {
     use super::*;
     use crate::{LayerSpec, Model, ModelInput, OnnxOutput};
+
+    #[test]
+    fn pictures_are_turned_if_the_graph_has_them_so() {
+        let turned = |dims: &str, metadata: &str| {
+            let text = format!(
+                r#"{{"opsets": {{"": 13}}, "metadata": {metadata}, "graph": {{"inputs": [{{"name": "x", "type": {{"tensor": ["float", {dims}]}}}}],
+                "outputs": [], "nodes": []}}}}"#
+            );
+            Onnx::of_pictures(serde_json::from_str(&text).unwrap(), [8, 8, 3]).channels_last
+        };
+        let size = |n: usize| format!(r#"{{"size": {n}}}"#);
+        let dims = |sizes: [usize; 3]| format!(r#"["unknown", {}]"#, sizes.map(size).join(", "));
+        assert!(turned(&dims([3, 8, 8]), "{}") && !turned(&dims([8, 8, 3]), "{}"));
+        // What fits neither is for the layer to refuse.
+        assert!(turned(&dims([9, 9, 3]), "{}") && turned("null", "{}"));
+        let free = r#"["unknown", "unknown", "unknown", "unknown"]"#;
+        assert!(turned(free, "{}") && !turned(free, r#"{"brisk_version": "0.1.0"}"#));
+    }
 
     #[test]
     fn each_output_can_be_had() {

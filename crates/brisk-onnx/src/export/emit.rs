@@ -84,6 +84,8 @@ pub(super) struct Emitter {
     /// For each symbol where its size is read.
     pub sources: Vec<Source>,
     names: HashSet<String>,
+    /// The names of state that training changes.
+    learned: HashSet<String>,
     /// Nodes by what they compute, with their place.
     twins: HashMap<String, usize>,
 }
@@ -98,8 +100,15 @@ pub(super) fn ints(values: impl IntoIterator<Item = usize>) -> Attribute {
 }
 
 impl Emitter {
-    pub fn new() -> Emitter {
-        Emitter { opset: OPSET, ..Emitter::default() }
+    /// With the names of state that training changes.
+    pub fn new(learned: impl IntoIterator<Item = String>) -> Emitter {
+        Emitter { opset: OPSET, learned: learned.into_iter().collect(), ..Emitter::default() }
+    }
+
+    /// Whether training changes what has this name: state, or something made of it, whose name begins with that of the state.
+    pub fn learned(&self, name: &str) -> bool {
+        let mut beginnings = std::iter::successors(Some(name), |n| Some(n.rsplit_once('/')?.0));
+        beginnings.any(|n| self.learned.contains(n))
     }
 
     /// The name, or one like it that nothing has.
@@ -172,10 +181,11 @@ impl Emitter {
         }
         self.names.insert(name.into());
         let elem = elem(tensor.dtype());
-        // As a model that is read has them: floats are learned, what else stands in the graph belongs to it.
-        if elem == Elem::Float && tensor.elements() > 1 {
+        // As a model that is read has them: many floats stand beside the graph, as does what is learned.
+        let trainable = self.learned(name);
+        if elem == Elem::Float && (trainable || tensor.elements() > 1) {
             let shape = tensor.shape().to_vec();
-            self.graph.parameters.insert(name.into(), Parameter { elem, shape, trainable: true });
+            self.graph.parameters.insert(name.into(), Parameter { elem, shape, trainable });
             self.parameters.insert(name, tensor.clone());
         } else {
             self.graph.constants.insert(name.into(), Constant::Numbers(elem, tensor.clone()));

@@ -24,17 +24,21 @@ fn kernel(w: &mut Walk<'_>, id: Id) -> Result<String, String> {
     Ok(w.e.name(&Val { body, ..kernel }))
 }
 
-fn geometry(conv: &Conv) -> emit::Attrs {
+fn geometry(w: &Walk<'_>, id: Id, conv: &Conv) -> emit::Attrs {
     vec![
         ("strides", ints(conv.stride)),
         ("dilations", ints(conv.dilation)),
-        ("pads", pads(conv.padding)),
+        padding(w, id, conv.padding),
         ("group", Attribute::Int(conv.groups as i64)),
     ]
 }
 
-fn pads([rows, columns]: [[usize; 2]; 2]) -> Attribute {
-    ints([rows[0], columns[0], rows[1], columns[1]])
+/// So many cells around the maps, or as many as follow from their size.
+fn padding(w: &Walk<'_>, id: Id, [rows, columns]: [[usize; 2]; 2]) -> (&'static str, Attribute) {
+    match w.sampled.same_upper(id) {
+        true => ("auto_pad", Attribute::String("SAME_UPPER".into())),
+        false => ("pads", ints([rows[0], columns[0], rows[1], columns[1]])),
+    }
 }
 
 fn made(w: &mut Walk<'_>, id: Id, name: String, elem: Elem) -> Val {
@@ -45,7 +49,8 @@ fn made(w: &mut Walk<'_>, id: Id, name: String, elem: Elem) -> Val {
 pub(super) fn conv(w: &mut Walk<'_>, id: Id, conv: &Conv) -> Result<Val, String> {
     let (x, kernel) = (maps(w, id)?, kernel(w, id)?);
     let inputs = vec![w.e.name(&x), kernel];
-    let name = w.e.one("Conv", inputs, geometry(conv));
+    let geometry = geometry(w, id, conv);
+    let name = w.e.one("Conv", inputs, geometry);
     Ok(made(w, id, name, x.elem))
 }
 
@@ -71,7 +76,7 @@ pub(super) fn conv_transpose(w: &mut Walk<'_>, id: Id, conv: &Conv) -> Result<Va
     };
     let (x, kernel) = (maps(w, id)?, kernel(w, id)?);
     let inputs = vec![w.e.name(&x), kernel];
-    let mut attrs = geometry(conv);
+    let mut attrs = geometry(w, id, conv);
     attrs.push(("output_padding", ints([rows, columns])));
     let name = w.e.one("ConvTranspose", inputs, attrs);
     Ok(made(w, id, name, x.elem))
@@ -97,25 +102,26 @@ pub(super) fn with_bias(w: &mut Walk<'_>, sum: Id) -> Result<Option<Val>, String
     Ok(None)
 }
 
-fn window(window: &Window) -> emit::Attrs {
+fn window(w: &Walk<'_>, id: Id, window: &Window) -> emit::Attrs {
     vec![
         ("kernel_shape", ints(window.size)),
         ("strides", ints(window.stride)),
-        ("pads", pads(window.padding)),
+        padding(w, id, window.padding),
     ]
 }
 
 pub(super) fn max_pool(w: &mut Walk<'_>, id: Id, own: &Window) -> Result<Val, String> {
     let x = maps(w, id)?;
     let name = w.e.name(&x);
-    let name = w.e.one("MaxPool", vec![name], window(own));
+    let window = window(w, id, own);
+    let name = w.e.one("MaxPool", vec![name], window);
     Ok(made(w, id, name, x.elem))
 }
 
 pub(super) fn sum_pool(w: &mut Walk<'_>, id: Id, own: &Window) -> Result<Val, String> {
     let x = maps(w, id)?;
     let name = w.e.name(&x);
-    let attrs = [window(own), vec![("count_include_pad", Attribute::Int(1))]].concat();
+    let attrs = [window(w, id, own), vec![("count_include_pad", Attribute::Int(1))]].concat();
     let name = w.e.one("AveragePool", vec![name], attrs);
     let mean = made(w, id, name, x.elem);
     let count = w.e.scalar((own.size[0] * own.size[1]) as f64, w.node(id).dtype)?;
@@ -126,13 +132,14 @@ pub(super) fn average(w: &mut Walk<'_>, id: Id, form: &Form, attrs: &Attrs) -> R
     let x = maps(w, id)?;
     let name = w.e.name(&x);
     let list = |name| attrs.get_ints(name).to_vec();
-    let &[top, bottom, left, right] = attrs.get_ints("padding") else {
+    let cells = attrs.get_ints("padding").iter().filter_map(|&v| usize::try_from(v).ok());
+    let Ok([top, bottom, left, right]) = <[usize; 4]>::try_from(cells.collect::<Vec<_>>()) else {
         return Err("expected a window".into());
     };
     let attrs = vec![
         ("kernel_shape", Attribute::Ints(list("size"))),
         ("strides", Attribute::Ints(list("stride"))),
-        ("pads", Attribute::Ints(vec![top, left, bottom, right])),
+        padding(w, id, [[top, bottom], [left, right]]),
         ("count_include_pad", Attribute::Int(attrs.get_int("count_padding"))),
     ];
     let name = w.e.one(form.name, vec![name], attrs);

@@ -18,6 +18,7 @@ mod size;
 mod table;
 mod text;
 mod walk;
+mod windows;
 
 use brisk_graph::{Graph, Id};
 use brisk_runtime::State;
@@ -59,6 +60,8 @@ pub struct Export<'a> {
     pub record: &'a Record<'a>,
     /// The values of the inputs that are state.
     pub state: &'a State,
+    /// The names of state that training leaves as it is, as running statistics.
+    pub fixed: Vec<String>,
     /// Other names of inputs and outputs: the graph's, and the exported model's.
     pub names: Vec<(String, String)>,
     /// Inputs that are packed texts.
@@ -77,6 +80,7 @@ impl<'a> Export<'a> {
             axes: vec!["batch".into()],
             record,
             state,
+            fixed: Vec::new(),
             names: Vec::new(),
             texts: Vec::new(),
             longest: LONGEST,
@@ -102,7 +106,19 @@ pub struct Exported {
 pub fn export(request: &Export<'_>) -> Result<Exported> {
     let sampled = Sampled::new(&request.axes, request.record, request.longest)?;
     let graph = sampled.graph();
-    let mut e = Emitter::new();
+    for input in &graph.inputs {
+        let Some(tensor) = request.state.get(&input.name) else { continue };
+        if sampled.each(input.id).any(|n| n.shape != *tensor.shape()) {
+            let node = graph.node(input.id);
+            let message = format!(
+                "the size of its parameter {:?} follows from a free size; give the model's input a fixed one",
+                input.name
+            );
+            return Err(Error::Export { layer: node.scope.to_string(), op: node.op.name(), message });
+        }
+    }
+    let learned = request.state.iter().map(|s| s.0.to_string()).filter(|n| !request.fixed.contains(n));
+    let mut e = Emitter::new(learned);
     for (name, _) in request.state.iter().filter(|s| graph.input_named(s.0).is_some()) {
         e.unique(name);
     }

@@ -34,12 +34,6 @@ pub(super) fn batch(w: &mut Walk<'_>, id: Id, form: &Form, attrs: &Attrs) -> Res
     let x = w.e.turned(&x)?;
     let mut inputs = vec![w.e.name(&x)];
     inputs.extend(vectors.iter().map(|v| w.e.name(v)));
-    // Statistics are not trained.
-    for name in &inputs[3..] {
-        if let Some(parameter) = w.e.graph.parameters.get_mut(name) {
-            parameter.trainable = false;
-        }
-    }
     let epsilon = Attribute::Float(attrs.get_float("epsilon") as f32);
     let name = w.e.one(form.name, inputs, vec![("epsilon", epsilon)]);
     Ok(Val { body: Body::Made(name), ..x })

@@ -1,7 +1,7 @@
 //! Recurrent networks.
 
 use brisk_graph::evaluate::evaluate;
-use brisk_graph::op::Attrs;
+use brisk_graph::op::{self, Attrs};
 use brisk_graph::prim::Binary;
 use brisk_graph::{DType, Id, Op, Prim, Tensor};
 
@@ -88,7 +88,8 @@ pub(super) fn write(w: &mut Walk<'_>, id: Id, form: &Form, attrs: &Attrs) -> Res
     let direction = Attribute::String(if reverse { "reverse" } else { "forward" }.into());
     let mut attributes = vec![("hidden_size", Attribute::Int(units as i64)), ("direction", direction)];
     if form.name == "GRU" {
-        attributes.push(("linear_before_reset", Attribute::Int(1)));
+        let after = form.op == &op::GRU;
+        attributes.push(("linear_before_reset", Attribute::Int(after.into())));
     }
     let outputs = w.e.node(form.name, inputs, attributes, 1 + cell.states);
     let zero = w.e.scalar(0.0, DType::F32)?;
@@ -206,16 +207,21 @@ fn bias(
         Err(_) => None,
     };
     let zeros = || Tensor::zeros(DType::F32, [all]);
-    let name = match (&of_input, &of_state) {
-        (None, None) => return Ok(String::new()),
-        (Some((name, _)), _) | (None, Some((name, _))) => format!("{name}/gates"),
+    if let (None, None) = (&of_input, &of_state) {
+        return Ok(String::new());
+    }
+    let row = |own: Option<(String, Tensor)>| -> Result<(String, Tensor), String> {
+        let (name, tensor) = own.unwrap_or_else(|| (format!("zeros/{all}"), zeros()));
+        let tensor = tensor.reshape([1, all]).map_err(|e| e.to_string())?;
+        Ok((format!("{name}/gates"), gates(&tensor, cell)?.reshape([1, all]).map_err(|e| e.to_string())?))
     };
-    let row = |own: Option<(String, Tensor)>| {
-        let tensor = own.map_or_else(zeros, |o| o.1).reshape([1, all]).map_err(|e| e.to_string())?;
-        gates(&tensor, cell)?.reshape([1, all]).map_err(|e| e.to_string())
-    };
-    let both = evaluate(&Prim::Concat(1), &[row(of_input)?, row(of_state)?])?;
-    Ok(w.e.name(&Val::known(name, both)))
+    let [a, b] = [row(of_input)?, row(of_state)?];
+    if w.e.learned(&a.0) == w.e.learned(&b.0) {
+        return Ok(w.e.name(&Val::known(a.0, evaluate(&Prim::Concat(1), &[a.1, b.1])?)));
+    }
+    // Zeros that training changed too would be a second bias.
+    let names = [a, b].into_iter().map(|(name, tensor)| w.e.name(&Val::known(name, tensor))).collect();
+    Ok(w.e.one("Concat", names, vec![("axis", Attribute::Int(1))]))
 }
 
 /// The states at the start, `[n, u]` each; none if they are zero.

@@ -4,9 +4,10 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use brisk_graph::op::AVG_POOL;
-use brisk_graph::prim::Scalar;
+use brisk_graph::prim::{Conv, Scalar, Window};
 use brisk_graph::{Graph, Id, Node, Op, Prim, Shape, decompose};
 
+use super::windows::Paddings;
 use super::{Record, table};
 use crate::{Error, Result};
 
@@ -31,6 +32,8 @@ pub(super) struct Sampled<'a> {
     at_longest: OnceCell<Result<Graph>>,
     /// The named operations that ONNX does not have.
     pub decomposed: BTreeSet<&'static str>,
+    /// Nodes whose padding follows from their maps' sizes, as ONNX's `SAME_UPPER` says.
+    same_upper: BTreeSet<usize>,
 }
 
 impl<'a> Sampled<'a> {
@@ -50,10 +53,18 @@ impl<'a> Sampled<'a> {
             match points.iter().map(|point| graph(record, point, &mut decomposed)).collect::<Result<Vec<_>>>()
             {
                 Ok(graphs) => match every_rest(record, &graphs, &points) {
-                    Ok(()) => {
+                    Ok(same_upper) => {
                         let axes = (0..axes.len()).map(|a| points.iter().map(|p| p[a]).collect()).collect();
                         let at_longest = OnceCell::new();
-                        return Ok(Sampled { graphs, axes, record, longest, at_longest, decomposed });
+                        return Ok(Sampled {
+                            graphs,
+                            axes,
+                            record,
+                            longest,
+                            at_longest,
+                            decomposed,
+                            same_upper,
+                        });
                     }
                     Err(error) => first = first.or(Some(error)),
                 },
@@ -78,6 +89,11 @@ impl<'a> Sampled<'a> {
         let mut each = self.each(id).map(of);
         let first = each.next()?;
         each.all(|other| other == first).then_some(first)
+    }
+
+    /// Whether a window's padding follows from its map's size, as ONNX's `SAME_UPPER` says.
+    pub fn same_upper(&self, id: Id) -> bool {
+        self.same_upper.contains(&id.index())
     }
 
     /// For the longest sequences that the model takes, if there is such a graph.
@@ -127,10 +143,12 @@ fn graph(record: &Record<'_>, point: &[usize], decomposed: &mut BTreeSet<&'stati
 }
 
 /// An error unless the graphs are the same but for sizes, and stay so whatever is left over when windows have gone over the free lengths
-/// in their steps: padding may follow from that.
-fn every_rest(record: &Record<'_>, graphs: &[Graph], points: &[Vec<usize>]) -> Result<()> {
-    let (Some(first), Some(point)) = (graphs.first(), points.first()) else { return Ok(()) };
-    graphs.iter().try_for_each(|g| alike(first, g))?;
+/// in their steps: padding may follow from that. The nodes whose padding does are what comes back.
+fn every_rest(record: &Record<'_>, graphs: &[Graph], points: &[Vec<usize>]) -> Result<BTreeSet<usize>> {
+    let (Some(first), Some(point)) = (graphs.first(), points.first()) else { return Ok(BTreeSet::new()) };
+    let mut paddings = Paddings::default();
+    let mut compare = |other: &Graph| alike(first, other).map(|()| paddings.compare(first, other));
+    graphs.iter().try_for_each(&mut compare)?;
     let mut all = 1usize;
     for (i, node) in first.nodes.iter().enumerate() {
         let step = step(&node.op).filter(|_| graphs.iter().any(|g| g.nodes[i].shape[1..] != node.shape[1..]));
@@ -149,8 +167,9 @@ fn every_rest(record: &Record<'_>, graphs: &[Graph], points: &[Vec<usize>]) -> R
     (1..all).try_for_each(|rest| {
         let point: Vec<usize> =
             point.iter().enumerate().map(|(a, &p)| if a == 0 { p } else { p + rest }).collect();
-        alike(first, &graph(record, &point, &mut BTreeSet::new())?)
-    })
+        compare(&graph(record, &point, &mut BTreeSet::new())?)
+    })?;
+    paddings.same_upper(first)
 }
 
 /// By how many cells a window moves, at the most of down and right.
@@ -194,8 +213,15 @@ fn alike(a: &Graph, b: &Graph) -> Result<()> {
 /// The operation without what may follow from the sizes of its operands.
 fn sizeless(op: &Op) -> Op {
     let none = Shape::scalar;
-    let Op::Prim(prim) = op else { return op.clone() };
+    let prim = match op {
+        Op::Prim(prim) => prim,
+        Op::Named(op, attrs) if *op == &AVG_POOL => return Op::Named(op, attrs.without("padding")),
+        Op::Named(..) => return op.clone(),
+    };
+    let padding = [[0, 0], [0, 0]];
     Op::Prim(match prim {
+        Prim::Conv(conv) => Prim::Conv(Conv { padding, ..*conv }),
+        Prim::MaxPool(window) => Prim::MaxPool(Window { padding, ..*window }),
         Prim::Input(number, _, dtype) => Prim::Input(*number, none(), *dtype),
         Prim::Constant(tensor) => Prim::Fill(Scalar(0.0), none(), tensor.dtype()),
         Prim::Fill(_, _, dtype) => Prim::Fill(Scalar(0.0), none(), *dtype),

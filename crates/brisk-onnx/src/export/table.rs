@@ -27,7 +27,7 @@ const fn form(
     Form { op, name, since, write }
 }
 
-static FORMS: [Form; 19] = [
+static FORMS: [Form; 20] = [
     form(&op::RELU, "Relu", 14, |w, id, f, _| each(w, id, f, vec![])),
     form(&op::LEAKY_RELU, "LeakyRelu", 16, |w, id, f, a| each(w, id, f, float("alpha", a, "negative_slope"))),
     form(&op::ELU, "Elu", 6, |w, id, f, a| each(w, id, f, float("alpha", a, "alpha"))),
@@ -47,6 +47,7 @@ static FORMS: [Form; 19] = [
     form(&op::UPSAMPLE, "Resize", 19, maps::upsample),
     form(&op::LSTM, "LSTM", 14, recurrent::write),
     form(&op::GRU, "GRU", 14, recurrent::write),
+    form(&op::GRU_RESET_BEFORE, "GRU", 14, recurrent::write),
     form(&op::SIMPLE_RNN, "RNN", 14, recurrent::write),
     form(&op::ATTENTION, "Softmax", 13, attention::write),
     form(&op::SEGMENT_MAX, "ReduceMax", 18, attention::segment_max),

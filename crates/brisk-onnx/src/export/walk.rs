@@ -185,11 +185,13 @@ impl<'a> Walk<'a> {
         };
         let operands: Vec<Tensor> = node.inputs.iter().map(known).collect::<Option<_>>()?;
         let tensor = evaluate(prim, &operands).ok()?;
-        let from = node.inputs.iter().find_map(|&i| match self.val(i).ok()?.body {
+        let names = node.inputs.iter().filter_map(|&i| match self.val(i).ok()?.body {
             Body::Known(name, tensor) if tensor.shape().rank() > 0 => Some(name),
             _ => None,
         });
-        let name = format!("{}/{}", from.unwrap_or_else(|| node.scope.to_string()), prim.name());
+        let names: Vec<String> = names.collect();
+        let from = names.iter().find(|n| self.e.learned(n)).or(names.first());
+        let name = format!("{}/{}", from.map_or(&*node.scope, String::as_str), prim.name());
         let name = self.e.unique(&name);
         Some(Val::known(name, tensor))
     }

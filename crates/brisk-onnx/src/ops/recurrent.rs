@@ -239,9 +239,7 @@ fn ordered<'g>(rows: Value<'g>, cell: Cell, units: usize) -> Value<'g> {
 /// By the operation that has a kernel: all steps `[t, n, u]`, and the last states. `None` for what it does not know.
 fn fast<'g>(d: &Direction<'g>, o: &Options, reverse: bool) -> Option<(Value<'g>, Value<'g>, Value<'g>)> {
     let plain = d.activations.iter().map(|a| a.name.as_str()).eq(o.cell.activations().iter().copied());
-    let known = o.cell != Cell::Gru || o.linear_before_reset;
-    if !plain || !known || o.clip.is_some() || o.couple || d.peepholes.is_some() || d.x.dtype() != DType::F32
-    {
+    if !plain || o.clip.is_some() || o.couple || d.peepholes.is_some() || d.x.dtype() != DType::F32 {
         return None;
     }
     let b = d.x.builder();
@@ -252,7 +250,7 @@ fn fast<'g>(d: &Direction<'g>, o: &Options, reverse: bool) -> Option<(Value<'g>,
     if let Some([input, state]) = d.bias {
         let [input, state] = [input, state].map(|v| ordered(v, o.cell, u));
         match o.cell {
-            Cell::Gru => {
+            Cell::Gru if o.linear_before_reset => {
                 gates = gates + input;
                 after = Some(state);
             }
@@ -266,6 +264,7 @@ fn fast<'g>(d: &Direction<'g>, o: &Options, reverse: bool) -> Option<(Value<'g>,
     };
     let run = |result: Yield| match o.cell {
         Cell::Lstm => op::lstm(gates, r, b.concat(&[d.h, d.c], 1), mask, result, reverse),
+        Cell::Gru if !o.linear_before_reset => op::gru_reset_before(gates, r, d.h, mask, result, reverse),
         Cell::Gru => {
             let bias = after.unwrap_or_else(|| b.fill(0.0, [3 * u]));
             op::gru(gates, r, bias, d.h, mask, result, reverse)

@@ -1,6 +1,6 @@
 //! Steps of optimizers, for models that bring their own training.
 
-use brisk_graph::{DType, Value};
+use brisk_graph::{DType, Value, grad};
 
 use super::{Operator, many};
 use crate::call::Call;
@@ -11,6 +11,7 @@ const DOMAIN: &str = "ai.onnx.preview.training";
 pub(super) const OPS: &[Operator] = &[
     many("Adagrad", adagrad).of(DOMAIN),
     many("Adam", adam).of(DOMAIN),
+    many("Gradient", gradient).of(DOMAIN),
     many("Momentum", momentum).of(DOMAIN),
 ];
 
@@ -54,6 +55,29 @@ fn each<'g>(groups: Vec<Vec<Var<'g>>>, f: impl Fn(&[Value<'g>]) -> Vec<Value<'g>
         f(&values).into_iter().map(|v| Var::new(own[0].elem, v)).collect()
     };
     by_result(groups.into_iter().map(step).collect())
+}
+
+/// Of one number by tensors before it, at their values; those named as constants (`zs`) are no different from any other.
+fn gradient<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
+    let list = |name: &str| c.texts(name).map(Option::unwrap_or_default);
+    let (by, held) = (list("xs")?, list("zs")?);
+    let vars = c.vars()?;
+    if vars.len() != by.len() + held.len() {
+        let (found, named) = (vars.len(), by.len() + held.len());
+        return Err(format!("it names {named} tensors (xs and zs), and has {found} operands"));
+    }
+    for (name, var) in by.iter().chain(&held).zip(&vars) {
+        if c.named(name)?.value().id() != var.value().id() {
+            return Err(format!(
+                "the operand for {name:?} is another value than {name:?} itself: gradients elsewhere are not supported"
+            ));
+        }
+    }
+    let y = c.named(c.text("y", "")?)?.value();
+    let dtype = if y.dtype().is_float() { y.dtype() } else { DType::F32 };
+    let values: Vec<Value<'g>> = vars[..by.len()].iter().map(Var::value).collect();
+    let gradients = grad(y.cast(dtype).reshape([0; 0]), &values).map_err(|e| e.to_string())?;
+    Ok(vars.iter().zip(gradients).map(|(var, value)| Var::new(var.elem, value).into()).collect())
 }
 
 fn adagrad<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {

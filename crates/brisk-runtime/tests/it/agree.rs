@@ -406,6 +406,25 @@ fn whole_convolutions_of_several_images_agree() {
     check(&b.finish(&outputs, &[]).unwrap());
 }
 
+/// One image, of which each thread moves and pools some rows.
+#[test]
+fn rows_of_one_image_are_moved_and_pooled_by_all_threads() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [1, 40, 24, 48], DType::F32);
+    let window = |size: usize, pad| Window { size: [size; 2], stride: [2, 1], padding: [[pad; 2]; 2] };
+    let outputs = [
+        ("turned", x.transpose(&[0, 3, 1, 2])),
+        ("shuffled", x.reshape([1, 40, 24, 3, 16]).transpose(&[0, 1, 2, 4, 3])),
+        ("reversed", x.reverse(&[1, 3])),
+        ("beside", b.concat(&[x, x.reverse(&[1])], 3)),
+        ("below", b.concat(&[x, x.slice(1, 0, 30)], 1)),
+        ("every other", x.slice(2, 3, 20)),
+        ("largest", x.max_pool(window(3, 1))),
+        ("sums", x.sum_pool(window(4, 2))),
+    ];
+    check(&b.finish(&outputs, &[]).unwrap());
+}
+
 #[test]
 fn what_reads_a_sum_waits_for_it() {
     let b = Builder::new();

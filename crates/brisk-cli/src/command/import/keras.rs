@@ -23,6 +23,7 @@ pub fn run(import: &Import, printer: &Printer) -> Result<ExitCode> {
             layers.map(|(name, kind, sizes)| json!({"name": name, "type": kind, "output_shape": sizes}));
         printer.json(&json!({
             "layers": layers.collect::<Vec<_>>(),
+            "logits": keras.report.logits,
             "ignored": keras.report.ignored,
             "unused": keras.report.unused,
             "optimizer": keras.training.as_ref().map(|t| &t.optimizer),

@@ -21,7 +21,7 @@ use crate::printer::Printer;
 ///
 /// Says what it is, and what becomes of each of its tensors. Nothing in a file is ever executed.
 ///
-/// FILE.onnx: operators of ONNX's versions 7 to 23; docs/onnx.md lists them. The model folder holds the graph and its parameters, to be
+/// FILE.onnx: operators of ONNX's versions 7 to 28; docs/onnx.md lists them. The model folder holds the graph and its parameters, to be
 /// asked, served, or trained on.
 ///
 /// FILE.keras, and whole models in .h5: layers of Keras's become Brisk's, with their weights; Lambda layers and other code are refused.

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use brisk_eval::Ready;
+use brisk_eval::open_model;
 use brisk_format::{LoadReport, SavedModel, TorchFile, WeightRule};
 use brisk_nn::{Loss, Task};
+use brisk_runtime::State;
 use brisk_train::Project;
 use serde_json::json;
 
@@ -20,15 +21,15 @@ pub fn run(import: &Import, printer: &Printer) -> Result<ExitCode> {
     let tensors = file.state_dict(import.key.as_deref())?;
     let Some(into) = &import.into else { return contents(import, &file, printer) };
     let mut model = target(into)?;
+    // All of it is replaced, and need not stand beside what comes.
+    model.state = State::default();
     let rules = import.rename.iter().map(|rule| rule.parse::<WeightRule>().map_err(bad_input));
     let rules = rules.collect::<Result<Vec<_>>>()?;
     let (state, report) = tensors.load_state(&model.model, &rules)?;
     if !report.fresh.is_empty() && import.output.is_some() {
         return Err(missing(&report));
     }
-    for (name, tensor) in state.iter() {
-        model.state.insert(name, tensor.clone());
-    }
+    model.state = state;
     let differences = if report.fresh.is_empty() { import.differences(&model)? } else { None };
     import.write(&model)?;
     if import.json {
@@ -57,7 +58,7 @@ fn missing(report: &LoadReport) -> anyhow::Error {
 fn target(into: &str) -> Result<SavedModel> {
     let path = Path::new(into);
     if path.is_dir() {
-        return Ok(Ready::open(path)?.model);
+        return Ok(open_model(path)?);
     }
     let task = match path.is_file() {
         true => {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use brisk_eval::{Ready, ask};
+use brisk_eval::{ask, open_model};
 use brisk_format::{OnnxFile, load_npz, read_graph, save_npz};
 use brisk_graph::Tensor;
 use brisk_onnx::{Constant, Elem, Output, Session, Type};
@@ -18,7 +18,7 @@ pub fn run(predict: &Predict, input: &Path, output: &Path) -> Result<ExitCode> {
     let graph = if predict.run.is_file() { read_graph(&predict.run)? } else { None };
     let said = match graph {
         Some(file) => of_graph(predict, file, &inputs)?,
-        None => ask(&predict.compute.device(), &Ready::open(&predict.run)?.model, &inputs)?,
+        None => ask(&predict.compute.device(), &open_model(&predict.run)?, &inputs)?,
     };
     let tensors: Vec<_> = said.iter().map(|(name, t)| (name.as_str(), t)).collect();
     save_npz(output, &tensors)?;

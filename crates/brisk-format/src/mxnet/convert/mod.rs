@@ -82,7 +82,7 @@ fn convert(graph: &MxnetSymbol, parameters: MxnetParameters) -> Result<OnnxFile,
                     Constant::ints(elem, &tensor.shape()[..], ints).map_err(|e| e.to_string())?
                 }
             };
-            vec![emit.weights(&node.name, constant, trainable)]
+            vec![emit.variable(&node.name, constant, trainable)]
         } else {
             vec![node.name.clone()]
         };

@@ -158,7 +158,7 @@ impl<'m> Walk<'m> {
         let variable = self.variables.get(number).ok_or("there is no such variable")?;
         let constant = of_type(variable.dtype, self.variables.tensor(variable)?)?;
         let trainable = self.variables.is_trainable(variable);
-        let name = self.emit.weights(&variable.name, constant, trainable);
+        let name = self.emit.variable(&variable.name, constant, trainable);
         let dims: Rc<[usize]> = variable.shape.clone().into();
         let tensor = Tensor { name, ints: None, dims: Some(dims) };
         self.parameters.insert(number, tensor.clone());

@@ -10,6 +10,8 @@ use brisk_onnx::operators;
 fn the_page_lists_the_operators() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/onnx.md");
     let text = fs::read_to_string(path).unwrap();
+    let head = include_str!("../../../examples/onnx_suite/head.md").trim();
+    assert!(text.starts_with(head), "docs/onnx.md does not begin with examples/onnx_suite/head.md");
     let rows: Vec<Vec<&str>> = text
         .lines()
         .filter(|l| l.starts_with("| `"))

@@ -78,8 +78,10 @@ fn sequences_are_masked_and_gathered() {
         parameter embedding.embeddings: float [20, 4]
         parameter lstm.kernel/gates: float [1, 12, 4]
         parameter lstm.recurrent_kernel/gates: float [1, 12, 3]
-        parameter lstm.bias/gates: float [1, 24]
+        parameter lstm.bias/gates: float [1, 12]
+        parameter zeros/12/gates: float [1, 12]
         parameter dense.kernel: float [3, 1]
+        parameter dense.bias: float [1]
         embedding/Gather = Gather(embedding.embeddings, review, axis=0)
         embedding/Less = Less(i32/0, review)
         lstm/Cast = Cast(embedding/Less, to=6)
@@ -95,9 +97,10 @@ fn sequences_are_masked_and_gathered() {
         lstm/Reshape_1 = Reshape(lstm/TopK.1, ints/0,0,1)
         lstm/GatherND = GatherND(embedding/Gather, lstm/Reshape_1, batch_dims=1)
         lstm/Transpose = Transpose(lstm/GatherND, perm=[1, 0, 2])
+        lstm/Concat = Concat(lstm.bias/gates, zeros/12/gates, axis=1)
         lstm/Max = Max(lstm/ReduceSum, i32/1)
         lstm/Reshape_2 = Reshape(lstm/Max, ints/0)
-        lstm/LSTM, lstm/LSTM.1 = LSTM(lstm/Transpose, lstm.kernel/gates, lstm.recurrent_kernel/gates, lstm.bias/gates, lstm/Reshape_2, hidden_size=3, direction="forward")
+        lstm/LSTM, lstm/LSTM.1 = LSTM(lstm/Transpose, lstm.kernel/gates, lstm.recurrent_kernel/gates, lstm/Concat, lstm/Reshape_2, hidden_size=3, direction="forward")
         lstm/Reshape_3 = Reshape(lstm/LSTM.1, ints/-1,3)
         lstm/Less = Less(i32/0, lstm/ReduceSum)
         lstm/Where = Where(lstm/Less, lstm/Reshape_3, f32/0)
@@ -109,20 +112,48 @@ fn sequences_are_masked_and_gathered() {
     );
 }
 
-/// Padding that follows from the length, whatever the steps.
+/// Sequences of any length through a convolution with padding that follows from the length.
+fn strided(conv: Conv1D) -> SavedModel {
+    let conv = conv.padding(Padding1D::Same);
+    let model = Model::new(vec![ModelInput::new("x", [None, Some(2)])], vec![conv.into()], &[]).unwrap();
+    saved(model, Loss::MeanSquaredError)
+}
+
+/// Whatever is left over when the window has gone over them.
+#[test]
+fn padding_follows_from_the_length() {
+    for strides in [2, 3, 5] {
+        let saved = strided(Conv1D::new(4, 5).strides(strides));
+        let batches = (1..12).map(|length| batch(saved.model.inputs(), 2, length, 5)).collect::<Vec<_>>();
+        let file = check(&alike("strided", saved, batches));
+        let conv = file.model.graph.nodes.iter().find(|n| n.op == "Conv").unwrap();
+        assert_eq!(conv.attributes["auto_pad"], Attribute::String("SAME_UPPER".into()));
+        assert!(!conv.attributes.contains_key("pads"));
+    }
+}
+
 #[test]
 fn what_onnx_cannot_say_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    for strides in [2, 3, 7, 9] {
-        let conv = Conv1D::new(4, 5).strides(strides).padding(Padding1D::Same);
-        let model = Model::new(vec![ModelInput::new("x", [None, Some(2)])], vec![conv.into()], &[]).unwrap();
-        let saved = saved(model, Loss::MeanSquaredError);
-        let error = export_onnx(&dir.path().join("model.onnx"), &saved, &OnnxOptions::default()).unwrap_err();
+    let convolutions = [
+        Conv1D::new(4, 5).strides(7),
+        Conv1D::new(4, 5).strides(9),
+        Conv1D::new(4, 5).strides(2).dilation_rate(2),
+    ];
+    for conv in convolutions {
+        let error =
+            export_onnx(&dir.path().join("model.onnx"), &strided(conv), &OnnxOptions::default()).unwrap_err();
         assert!(matches!(error, Error::Unsaved { .. }));
         let text = error.to_string();
         assert!(text.contains("layer \"conv1d\" (conv) cannot be written as ONNX"), "{text}");
         assert!(text.ends_with("give the model's inputs a fixed length"), "{text}");
     }
+    let slope_for_each_step = vec![PReLU::new().into()];
+    let model = Model::new(vec![ModelInput::new("x", [None, Some(2)])], slope_for_each_step, &[]).unwrap();
+    let saved = saved(model, Loss::MeanSquaredError);
+    let error = export_onnx(&dir.path().join("model.onnx"), &saved, &OnnxOptions::default()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("the size of its parameter \"p_re_lu.alpha\" follows from a free size"), "{text}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 

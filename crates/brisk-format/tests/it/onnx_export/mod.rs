@@ -15,7 +15,10 @@ use brisk_onnx::{Constant, Elem, Output, Session};
 use brisk_runtime::{Cpu, Device, Options, State};
 use brisk_testkit::assert_close;
 
-type Batch = Vec<(String, Tensor)>;
+pub use cases::narrow;
+pub use texts::texts;
+
+pub type Batch = Vec<(String, Tensor)>;
 
 /// A model, and what it is asked.
 struct Case {
@@ -32,7 +35,7 @@ struct Question {
 }
 
 /// Numbers between -1 and 1 that follow from a seed.
-fn random(seed: u64, shape: &[usize]) -> Tensor {
+pub fn random(seed: u64, shape: &[usize]) -> Tensor {
     let uniform = Initializer::RandomUniform { minval: -1.0, maxval: 1.0 };
     uniform.tensor(seed, "numbers", brisk_graph::Shape::from(shape)).unwrap()
 }
@@ -121,7 +124,7 @@ fn check(case: &Case) -> OnnxFile {
 }
 
 /// Samples of some inputs: numbers, or whole ones below a bound.
-fn batch(inputs: &[ModelInput], rows: usize, length: usize, bound: i32) -> Batch {
+pub fn batch(inputs: &[ModelInput], rows: usize, length: usize, bound: i32) -> Batch {
     let tensor = |(i, input): (usize, &ModelInput)| {
         let mut shape = vec![rows];
         shape.extend(input.shape.iter().map(|d| d.unwrap_or(length)));
@@ -218,4 +221,8 @@ fn logits_are_what_probabilities_are_made_of() {
     assert_close("probabilities", &found, &ours(&saved, &batch)[0].to_f64s(), 1e-5, 1e-5);
     assert_eq!(file.model.metadata["labels"], r#"["T-shirt/top","a \\ b\r\n"]"#);
     assert_eq!(file.model.metadata["outputs"], "probabilities: classification");
+    // What comes from a graph is what it yields, whatever it is.
+    let graph = import_onnx("model.onnx".as_ref(), exported(&saved, &OnnxOptions::default())).unwrap();
+    let again = exported(&graph, &OnnxOptions { logits: true, ..Default::default() });
+    assert_eq!(again.model.graph.outputs[0].name, "probabilities");
 }

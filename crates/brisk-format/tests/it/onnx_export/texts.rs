@@ -8,7 +8,7 @@ use brisk_nn::{LayerSpec, ModelInput, Pooling, TextEncoder};
 use super::{Batch, Case, Question, check, ours, random, saved};
 
 /// Texts of these lengths, packed as Brisk has them, and padded to one length as others have them.
-fn texts(name: &str, lengths: &[usize], vocabulary: i32, seed: u64) -> (Batch, [Tensor; 3]) {
+pub fn texts(name: &str, lengths: &[usize], vocabulary: i32, seed: u64) -> (Batch, [Tensor; 3]) {
     let longest = lengths.iter().copied().max().unwrap_or(0);
     let all = random(seed, &[lengths.len() * longest]).to_f64s();
     let id = |v: f64| ((v + 1.0) / 2.0 * f64::from(vocabulary - 1)).floor();
