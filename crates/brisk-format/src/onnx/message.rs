@@ -51,9 +51,9 @@ pub fn model_proto(file: &OnnxFile) -> Result<ModelProto, String> {
     })
 }
 
-/// The names of floats that training leaves as they are. Single ones without axes always are.
+/// The names of floats that training leaves as they are.
 fn untrained(graph: &Graph) -> Vec<&str> {
-    let constants = graph.constants.iter().filter(|(_, c)| c.elem().is_float() && c.shape().rank() > 0);
+    let constants = graph.constants.iter().filter(|(_, c)| c.elem().is_float());
     let parameters = graph.parameters.iter().filter(|(_, p)| p.elem.is_float() && !p.trainable);
     constants.map(|c| c.0.as_str()).chain(parameters.map(|p| p.0.as_str())).collect()
 }

@@ -65,14 +65,14 @@ pub fn read_onnx(path: &Path) -> Result<OnnxFile> {
     for (proto, stretch) in &skeleton.initializers {
         let constant = elements(path, &mut file, proto, *stretch)?;
         unused(&model.graph, &proto.name).map_err(content)?;
-        let learned = learned.of_tensor(&proto.name, &constant);
+        let learned = learned.of_tensor(&proto.name);
         add(&mut model.graph, &mut parameters, &proto.name, constant, learned);
     }
     for sparse in &graph.sparse_initializer {
         let name = sparse.values.as_ref().map(|v| v.name.clone()).unwrap_or_default();
         unused(&model.graph, &name).map_err(content)?;
         let constant = dense(sparse).map_err(content)?;
-        let learned = learned.of_tensor(&name, &constant);
+        let learned = learned.of_tensor(&name);
         add(&mut model.graph, &mut parameters, &name, constant, learned);
     }
     // Old files name their initializers among the inputs.
@@ -120,8 +120,8 @@ impl Told {
         Told { fixed, all }
     }
 
-    fn of_tensor(&self, name: &str, constant: &Constant) -> Learned {
-        match (self.fixed.contains(name), self.all && constant.shape().rank() > 0) {
+    fn of_tensor(&self, name: &str) -> Learned {
+        match (self.fixed.contains(name), self.all) {
             (true, _) => Learned::No,
             (false, true) => Learned::Yes,
             (false, false) => Learned::Many,

@@ -200,7 +200,7 @@ impl Winograd {
     ///
     /// See [`Conv2d::by_blocks`].
     pub fn by_blocks(&self) -> bool {
-        self.tiles() < ROW_TILES
+        self.blocks() > 1 && self.tiles() < ROW_TILES
     }
 
     /// [`run`](Self::run) for some [`blocks`](Self::blocks) of the output channels; the bits are the same.

@@ -84,8 +84,8 @@ pub(super) struct Emitter {
     /// For each symbol where its size is read.
     pub sources: Vec<Source>,
     names: HashSet<String>,
-    /// The names of state that training changes.
-    learned: HashSet<String>,
+    /// For the name of each tensor of the state whether training changes it.
+    state: HashMap<String, bool>,
     /// Nodes by what they compute, with their place.
     twins: HashMap<String, usize>,
 }
@@ -100,15 +100,15 @@ pub(super) fn ints(values: impl IntoIterator<Item = usize>) -> Attribute {
 }
 
 impl Emitter {
-    /// With the names of state that training changes.
-    pub fn new(learned: impl IntoIterator<Item = String>) -> Emitter {
-        Emitter { opset: OPSET, learned: learned.into_iter().collect(), ..Emitter::default() }
+    /// With the name of each tensor of the state, and whether training changes it.
+    pub fn new(state: HashMap<String, bool>) -> Emitter {
+        Emitter { opset: OPSET, state, ..Emitter::default() }
     }
 
     /// Whether training changes what has this name: state, or something made of it, whose name begins with that of the state.
     pub fn learned(&self, name: &str) -> bool {
         let mut beginnings = std::iter::successors(Some(name), |n| Some(n.rsplit_once('/')?.0));
-        beginnings.any(|n| self.learned.contains(n))
+        beginnings.find_map(|n| self.state.get(n).copied()).unwrap_or(false)
     }
 
     /// The name, or one like it that nothing has.

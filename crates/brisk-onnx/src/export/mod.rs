@@ -20,6 +20,8 @@ mod text;
 mod walk;
 mod windows;
 
+use std::collections::HashSet;
+
 use brisk_graph::{Graph, Id};
 use brisk_runtime::State;
 
@@ -117,8 +119,9 @@ pub fn export(request: &Export<'_>) -> Result<Exported> {
             return Err(Error::Export { layer: node.scope.to_string(), op: node.op.name(), message });
         }
     }
-    let learned = request.state.iter().map(|s| s.0.to_string()).filter(|n| !request.fixed.contains(n));
-    let mut e = Emitter::new(learned);
+    let fixed: HashSet<&str> = request.fixed.iter().map(String::as_str).collect();
+    let learned = request.state.iter().map(|(name, _)| (name.to_string(), !fixed.contains(name)));
+    let mut e = Emitter::new(learned.collect());
     for (name, _) in request.state.iter().filter(|s| graph.input_named(s.0).is_some()) {
         e.unique(name);
     }

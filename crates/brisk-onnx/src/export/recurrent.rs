@@ -173,7 +173,9 @@ fn product(w: &mut Walk<'_>, id: Id) -> Result<Product, String> {
     }
     let ones = (0..size * size).map(|i| if i % (size + 1) == 0 { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
     let one = Tensor::new([size, size], ones).map_err(|e| e.to_string())?;
-    Ok(Product { x, kernel: (format!("one/{size}"), one), bias: None })
+    // Gates are put in another order for each kind.
+    let name = format!("one/{size}/{}", w.node(id).op.name());
+    Ok(Product { x, kernel: (name, one), bias: None })
 }
 
 /// `[features, gates u]` as `[1, gates u, features]`, with ONNX's order of gates.
@@ -217,7 +219,8 @@ fn bias(
     };
     let [a, b] = [row(of_input)?, row(of_state)?];
     if w.e.learned(&a.0) == w.e.learned(&b.0) {
-        return Ok(w.e.name(&Val::known(a.0, evaluate(&Prim::Concat(1), &[a.1, b.1])?)));
+        let name = format!("{}/{}", a.0, b.0);
+        return Ok(w.e.name(&Val::known(name, evaluate(&Prim::Concat(1), &[a.1, b.1])?)));
     }
     // Zeros that training changed too would be a second bias.
     let names = [a, b].into_iter().map(|(name, tensor)| w.e.name(&Val::known(name, tensor))).collect();

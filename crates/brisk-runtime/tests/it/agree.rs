@@ -406,6 +406,27 @@ fn whole_convolutions_of_several_images_agree() {
     check(&b.finish(&outputs, &[]).unwrap());
 }
 
+/// One image with kernels that are larger than it: each thread makes some channels.
+#[test]
+fn channels_of_one_image_are_convolved_by_all_threads() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [1, 8, 8, 128], DType::F32);
+    let kernel = |name: &str, shape: [usize; 4]| b.input(name, Role::State, shape, DType::F32);
+    let small = x.slice(1, 0, 5).slice(2, 0, 5);
+    let padded = Conv { padding: [[1, 1], [1, 1]], ..Conv::default() };
+    let strided = Conv { stride: [3, 2], ..padded };
+    let outputs = [
+        ("cells", small.conv(kernel("cells", [1, 1, 128, 768]), Conv::default())),
+        ("strided", x.conv(kernel("strided", [3, 3, 128, 256]), strided)),
+        ("fewer", x.conv(kernel("fewer", [3, 3, 128, 192]), padded)),
+    ];
+    let graph = b.finish(&outputs, &[]).unwrap();
+    check(&graph);
+    // As many tasks as steps would be one for each.
+    assert_ne!(stage_of(&graph, "] = winograd("), "0: whole, 3 tasks");
+    assert_ne!(stage_of(&graph, "[19200] = conv("), "2: whole, 1 tasks");
+}
+
 /// One image, of which each thread moves and pools some rows.
 #[test]
 fn rows_of_one_image_are_moved_and_pooled_by_all_threads() {
