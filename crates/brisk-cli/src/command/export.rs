@@ -19,7 +19,7 @@ use crate::printer::Printer;
 /// Write a trained model in the format of another program
 #[derive(Args)]
 pub struct Export {
-    /// A run (runs/NAME), a model folder, or a model file (.onnx, .keras, .h5)
+    /// A run (runs/NAME), a model folder, or a model file (.onnx, .keras, .h5, .pb, .tflite)
     run: PathBuf,
     /// What to write
     #[arg(long, value_enum)]

@@ -74,6 +74,14 @@ fn others() -> Vec<Case> {
         Bidirectional::new(SimpleRNN::new(4).return_sequences(true)).into(),
         LSTM::new(4).return_sequences(true).into(),
     ]);
+    // Both have twelve gates, and products that are not their own.
+    let without_biases = sequence(vec![
+        GRU::new(4).use_bias(false).return_sequences(true).into(),
+        LSTM::new(3).return_sequences(true).into(),
+        SimpleRNN::new(12).return_sequences(true).into(),
+        GRU::new(4).use_bias(false).reset_after(false).return_sequences(true).into(),
+        LSTM::new(3).use_bias(false).return_sequences(true).into(),
+    ]);
     let strided = sequence(vec![
         Normalization::default().into(),
         Conv1D::new(4, 3).strides(2).padding(Padding1D::Same).into(),
@@ -83,6 +91,7 @@ fn others() -> Vec<Case> {
         alike("picture", &Task::new(picture, Loss::binary_crossentropy()), 256),
         alike("places", &Task::new(places, Loss::MeanSquaredError), 5),
         alike("recurrent", &Task::new(recurrent, Loss::MeanSquaredError), 5),
+        alike("without biases", &Task::new(without_biases, Loss::MeanSquaredError), 5),
         alike("strided", &Task::new(strided, Loss::MeanSquaredError), 5),
     ]
 }
@@ -159,7 +168,7 @@ fn models_come_back_from_onnx() {
     let all = presets().into_iter().chain(others());
     // Statistics of batches stay as they are in an imported graph.
     let all: Vec<Case> = all.filter(|case| case.name != "resnet18-cifar").collect();
-    assert_eq!(all.len(), zoo::PRESETS.len() - 1 + 4);
+    assert_eq!(all.len(), zoo::PRESETS.len() - 1 + 5);
     for case in all {
         let returned = through_onnx(&case.saved, dir.path());
         same(&case, &returned);
@@ -197,7 +206,7 @@ fn models_come_back_from_keras() {
     let all = presets().into_iter().chain(others());
     // Keras has no encoders of texts, and no sines of places.
     let all: Vec<Case> = all.filter(|c| !zoo::is_text_encoder(&c.name) && c.name != "places").collect();
-    assert_eq!(all.len(), zoo::PRESETS.len() - 3 + 3);
+    assert_eq!(all.len(), zoo::PRESETS.len() - 3 + 4);
     for case in all {
         let path = dir.path().join("model.keras");
         save_keras(&path, &case.saved, None).unwrap();
