@@ -12,9 +12,9 @@ use super::read::{Learned, add};
 /// The version of ONNX's operators that is written.
 const OPSET: i64 = 21;
 /// The most steps that a translation may take: each node, and each value that it reads or makes, is one.
-const MOST_STEPS: usize = 1 << 20;
+pub(crate) const MOST_STEPS: usize = 1 << 20;
 /// The longest name, in bytes.
-const LONGEST: usize = 200;
+pub(crate) const LONGEST: usize = 200;
 
 /// A graph that is being made. Names are made unique.
 pub(crate) struct Emitter {

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 
+use crate::onnx::emit::LONGEST;
 use crate::tensors::Fault;
 
 /// What a table counts for, in bytes: about as many as one takes in memory for each byte that may be counted.
@@ -148,9 +149,10 @@ impl<'f> Table<'f> {
         Ok(self.list(slot, 1)?.unwrap_or_default().1)
     }
 
-    /// A text; what is no UTF-8 in it is replaced.
-    pub fn text(&self, slot: usize) -> Result<String, Fault> {
+    /// A name; what is no UTF-8 in it is replaced. Long ones are cut, as there is a copy wherever one is read.
+    pub fn name(&self, slot: usize) -> Result<String, Fault> {
         let bytes = self.bytes(slot)?;
+        let bytes = bytes.get(..LONGEST).unwrap_or(bytes);
         self.file.spend(bytes.len())?;
         Ok(String::from_utf8_lossy(bytes).into_owned())
     }

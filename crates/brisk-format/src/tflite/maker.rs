@@ -1,6 +1,6 @@
 //! From the operators of a subgraph to nodes of TensorFlow.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ pub(super) struct File<'f> {
     pub model: &'f Model<'f>,
     pub constants: Constants,
     pub left: usize,
-    /// The subgraphs that are called.
+    /// Subgraphs that are called, and may have to be translated.
     pub called: BTreeSet<usize>,
 }
 
@@ -41,14 +41,15 @@ pub(super) struct Maker<'c, 'f> {
     /// What tensors have become.
     values: HashMap<i32, TfInput>,
     nodes: Vec<TfNode>,
-    names: HashSet<String>,
+    /// How often a number has been put behind each name.
+    names: HashMap<String, usize>,
 }
 
 impl<'c, 'f> Maker<'c, 'f> {
     /// Inputs are the nodes, or arguments, of these names.
     pub fn new(file: &'c mut File<'f>, subgraph: &'f Subgraph<'f>, inputs: &[String]) -> Maker<'c, 'f> {
         let values = subgraph.inputs.iter().zip(inputs).map(|(&t, name)| (t, first(name.clone()))).collect();
-        let names = inputs.iter().cloned().collect();
+        let names = inputs.iter().map(|name| (name.clone(), 0)).collect();
         Maker { file, subgraph, values, nodes: Vec::new(), names }
     }
 
@@ -124,13 +125,28 @@ impl<'c, 'f> Maker<'c, 'f> {
         inputs: Vec<TfInput>,
         attributes: Vec<(&str, TfAttribute)>,
     ) -> TfInput {
-        let mut name = if like.is_empty() { op.to_string() } else { like.to_string() };
-        while !self.names.insert(name.clone()) {
-            name = format!("{like}#{}", self.names.len());
-        }
+        let name = self.unique(if like.is_empty() { op } else { like });
         let attributes = attributes.into_iter().map(|(n, a)| (n.to_string(), a)).collect();
         self.nodes.push(TfNode { name: name.clone(), op: op.into(), inputs, attributes });
         first(name)
+    }
+
+    /// A name like this one that no other node has.
+    fn unique(&mut self, like: &str) -> String {
+        let Some(&(mut number)) = self.names.get(like) else {
+            self.names.insert(like.into(), 0);
+            return like.into();
+        };
+        let name = loop {
+            number += 1;
+            let name = format!("{like}#{number}");
+            if !self.names.contains_key(&name) {
+                break name;
+            }
+        };
+        self.names.insert(like.into(), number);
+        self.names.insert(name.clone(), 0);
+        name
     }
 
     /// A constant of whole numbers.

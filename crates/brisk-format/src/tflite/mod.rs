@@ -8,7 +8,7 @@ mod names;
 mod ops;
 mod schema;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use brisk_onnx::{Dim, Port, Type};
@@ -18,7 +18,7 @@ use self::flat::Flat;
 use self::maker::{File, Maker, quantized};
 use self::schema::{MARK, Model, Subgraph, Tensor};
 use crate::hashed::read_whole;
-use crate::onnx::emit::translatable;
+use crate::onnx::emit::{MOST_STEPS, translatable};
 use crate::tensorflow::{Ends, TfFunction, TfGraph, TfInput, elem};
 use crate::tensors::Fault;
 use crate::{Error, OnnxFile, Result};
@@ -29,7 +29,7 @@ use crate::{Error, OnnxFile, Result};
 ///
 /// Whole numbers that stand for floats become these floats, rounded to the same places behind each operator; results may be one step
 /// off. Weights that are whole numbers beside activations that are floats become floats. An error lists the operators that have no
-/// translation, all of them with their results.
+/// translation, all of them with their results. Names are cut after 200 bytes.
 ///
 /// ```no_run
 /// use brisk_format::{import_onnx, import_tflite, save_model};
@@ -68,10 +68,11 @@ fn convert(file: &mut File<'_>) -> Result<OnnxFile, String> {
     let nodes: Vec<String> = (0..subgraph.inputs.len()).map(argument).collect();
     let mut maker = Maker::new(file, subgraph, &nodes);
     let mut ends = Ends::default();
+    let places: HashMap<i32, usize> = subgraph.inputs.iter().copied().zip(0..).collect();
     for (name, t) in inputs {
-        let place = subgraph.inputs.iter().position(|&i| i == t);
-        let place =
-            place.ok_or_else(|| format!("input {name:?} of its signature is none of its subgraph"))?;
+        let place = *places
+            .get(&t)
+            .ok_or_else(|| format!("input {name:?} of its signature is none of its subgraph"))?;
         let tensor = subgraph.tensor(t)?;
         ends.inputs.push((argument(place), port(name, tensor, true)?));
         if let Some(q) = quantized(tensor, false) {
@@ -103,12 +104,13 @@ fn argument(place: usize) -> String {
 /// The subgraphs that are called, and those that they call.
 fn functions(file: &mut File<'_>) -> Result<BTreeMap<String, TfFunction>, String> {
     let mut functions = BTreeMap::new();
-    let mut done = BTreeSet::new();
-    while let Some(number) = file.called.difference(&done).next().copied() {
-        done.insert(number);
+    while let Some(number) = file.called.pop_first() {
+        let name = ops::function(number);
+        if functions.contains_key(&name) {
+            continue;
+        }
         let subgraph =
             file.model.subgraphs.get(number).ok_or_else(|| format!("it has no subgraph {number}"))?;
-        let name = ops::function(number);
         let function = function(file, subgraph).map_err(|m| format!("{name}: {m}"))?;
         functions.insert(name, function);
     }
@@ -129,8 +131,14 @@ fn function<'f>(file: &mut File<'f>, subgraph: &'f Subgraph<'f>) -> Result<TfFun
     Ok(TfFunction { inputs: names.into_iter().zip(kinds).collect(), outputs, graph })
 }
 
-/// An error that lists all operators without a translation.
+/// An error that lists all operators without a translation, or says that there are too many.
 fn check(model: &Model<'_>) -> Result<(), String> {
+    let steps: usize = model.subgraphs.iter().map(Subgraph::steps).sum();
+    if steps > MOST_STEPS {
+        return Err(format!(
+            "it takes {steps} steps to translate; expected {MOST_STEPS} at most: convert a smaller part of the model"
+        ));
+    }
     let mut unknown: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for subgraph in &model.subgraphs {
         for op in subgraph.operators.iter().filter(|op| ops::operator(&op.name).is_none()) {

@@ -124,6 +124,12 @@ impl<'f> Subgraph<'f> {
         })
     }
 
+    /// How many steps it takes to translate: each operator, and each value that is read or made, is one.
+    pub fn steps(&self) -> usize {
+        let operators = self.operators.iter().map(|o| 1 + o.inputs.len() + o.outputs.len());
+        self.inputs.len() + self.outputs.len() + operators.sum::<usize>()
+    }
+
     /// The tensor of a number.
     pub fn tensor(&self, number: i32) -> Result<&Tensor, String> {
         let found = usize::try_from(number).ok().and_then(|n| self.tensors.get(n));
@@ -133,12 +139,20 @@ impl<'f> Subgraph<'f> {
 
 impl Tensor {
     fn read(table: &Table<'_>) -> Result<Tensor, Fault> {
+        const MOST_AXES: usize = 32;
         let signature = table.ints(7)?;
+        let shape = if signature.is_empty() { table.ints(0)? } else { signature };
+        if shape.len() > MOST_AXES {
+            return Err(Fault::Unsupported(format!(
+                "a tensor has {} axes; expected {MOST_AXES} at most",
+                shape.len()
+            )));
+        }
         Ok(Tensor {
-            shape: if signature.is_empty() { table.ints(0)? } else { signature },
+            shape,
             kind: table.byte(1, 0)?,
             buffer: table.index(2)?,
-            name: table.text(3)?,
+            name: table.name(3)?,
             quantization: table.table(4)?.as_ref().map(Quantization::read).transpose()?.flatten(),
             sparse: table.table(6)?.is_some(),
         })
@@ -168,10 +182,10 @@ impl<'f> Operator<'f> {
 impl Signature {
     fn read(table: &Table<'_>) -> Result<Signature, Fault> {
         let names = |slot| -> Result<Vec<(String, i32)>, Fault> {
-            table.tables(slot)?.iter().map(|t| Ok((t.text(0)?, t.int(1, 0)?))).collect()
+            table.tables(slot)?.iter().map(|t| Ok((t.name(0)?, t.int(1, 0)?))).collect()
         };
         Ok(Signature {
-            key: table.text(2)?,
+            key: table.name(2)?,
             subgraph: table.index(4)?,
             inputs: names(0)?,
             outputs: names(1)?,
@@ -195,7 +209,7 @@ fn operator_name(table: &Table<'_>) -> Result<String, Fault> {
     const LONGEST: usize = 80;
     let code = table.int(3, 0)?.max(table.byte(0, 0)?.into());
     if code == CUSTOM {
-        return Ok(format!("CUSTOM {}", table.text(1)?.chars().take(LONGEST).collect::<String>()));
+        return Ok(format!("CUSTOM {}", table.name(1)?.chars().take(LONGEST).collect::<String>()));
     }
     let known = usize::try_from(code).ok().and_then(|c| OPERATORS.get(c));
     Ok(known.map_or_else(|| format!("operator {code}"), |name| name.to_string()))

@@ -96,7 +96,7 @@ fn others() -> Vec<Case> {
     ]
 }
 
-fn says(saved: &SavedModel, batch: &Batch) -> Tensor {
+pub fn says(saved: &SavedModel, batch: &Batch) -> Tensor {
     let graph = saved.task().predict_graph(Shapes::from(&batch[..])).unwrap();
     let mut program = Cpu::new(1).compile(&graph, &Options::default()).unwrap();
     let given: Vec<_> = batch.iter().map(|(n, t)| (n.as_str(), t)).collect();

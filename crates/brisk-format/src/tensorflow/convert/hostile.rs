@@ -8,7 +8,7 @@ use prost::Message;
 use super::super::constant::Constants;
 use super::super::graph::{TfFunction, TfGraph, TfInput};
 use super::super::proto::{self, AttrValue, attr_value::Value};
-use super::super::{TfEndpoint, TfSavedModel, TfSignature, TfType};
+use super::super::{TensorDim, TfEndpoint, TfSavedModel, TfSignature, TfType};
 use super::convert;
 use super::variables::Variables;
 
@@ -130,6 +130,52 @@ fn what_is_missing_is_named() {
     let of = AttrValue { value: Some(Value::Placeholder("T".into())) };
     let found = said(&model(vec![node("y", "Cast", &["x"], vec![("DstT", of)])], vec![]));
     assert!(found.contains("is the attribute \"T\" of the function around it"), "{found}");
+}
+
+/// A constant of one or more axes.
+fn constant(name: &str, dtype: i32, shape: &[i64], content: Vec<u8>) -> Bytes {
+    let dim = shape.iter().map(|&size| TensorDim { size }).collect();
+    let tensor = proto::TensorProto {
+        dtype,
+        tensor_shape: Some(proto::TensorShapeProto { dim, unknown_rank: false }),
+        tensor_content: content.into(),
+        ..Default::default()
+    };
+    node(name, "Const", &[], vec![("value", AttrValue { value: Some(Value::Tensor(tensor)) })])
+}
+
+#[test]
+fn cells_that_mirror_others_are_as_many_as_there_are() {
+    let said = |of: &str, mode: &'static str, pads: &[i64]| {
+        let mode = AttrValue { value: Some(Value::S(mode.into())) };
+        let numbers = pads.iter().flat_map(|p| p.to_le_bytes()).collect();
+        let nodes = vec![
+            constant("w", 1, &[2, 3], vec![0; 24]),
+            constant("p", 9, &[pads.len() as i64 / 2, 2], numbers),
+            node("m", "MirrorPad", &[of, "p"], vec![("mode", mode)]),
+            node("y", "AddV2", &["x", "m"], vec![]),
+        ];
+        convert(&model(nodes, vec![]), Variables::default()).map(drop)
+    };
+    for (of, mode, pads) in [
+        ("w", "SYMMETRIC", &[2, 0, 3, 3][..]),
+        ("w", "REFLECT", &[1, 1, 0, 2]),
+        ("x", "SYMMETRIC", &[7, 7]),
+        ("x", "REFLECT", &[7, 7]),
+    ] {
+        said(of, mode, pads).unwrap_or_else(|m| panic!("{mode} {pads:?}: {m}"));
+    }
+    for (of, mode, pads, expected) in [
+        ("w", "SYMMETRIC", &[2, 0, 4, 3][..], "expected 0 to 3 cells that mirror those of axis 1, found 4"),
+        ("w", "REFLECT", &[1, 2, 0, 0], "expected 0 to 1 cells that mirror those of axis 0, found 2"),
+        ("w", "REFLECT", &[0, 0, 0, -1], "expected 0 to 2 cells that mirror those of axis 1, found -1"),
+        ("w", "SYMMETRIC", &[1, 1], "before and after each of 2 axes, found 2 numbers"),
+        ("x", "SYMMETRIC", &[0, i64::MIN], "expected 0 or more cells that mirror those of axis 0, found -9"),
+        ("x", "REFLECT", &[-1, 0], "expected 0 or more cells that mirror those of axis 0, found -1"),
+    ] {
+        let found = said(of, mode, pads).unwrap_err();
+        assert!(found.contains(expected), "{mode} {pads:?}: {found}");
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ mod value;
 mod variables;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use brisk_onnx::{Dim, Elem, Port, Type};
@@ -122,11 +122,12 @@ impl Ends {
         let wanted: Vec<&TfInput> = self.outputs.iter().map(|(value, _)| value).collect();
         let found = walk.outermost(&wanted)?;
         let mut emit = walk.emit;
+        let mut taken: HashSet<&str> = self.inputs.iter().map(|(_, p)| p.name.as_str()).collect();
         let mut outputs = Vec::new();
         for ((_, port), value) in self.outputs.iter().zip(found) {
             let Port { name, ty } = port.clone();
-            // A name that is an input's too.
-            let own = if self.inputs.iter().any(|(_, p)| p.name == name) { emit.unique(&name) } else { name };
+            // A name that another output or an input has.
+            let own = if taken.insert(&port.name) { name } else { emit.unique(&name) };
             emit.alias(value.name().map_err(|m| format!("output {own:?}: {m}"))?, &own);
             outputs.push(Port { name: own, ty });
         }

@@ -32,7 +32,10 @@ pub(super) const OPS: &[(&str, Run)] = &[
     }),
     ("MatrixBandPart", band),
     ("MirrorPad", |c| match c.text("mode", "")? {
-        "REFLECT" => pad(c, "reflect"),
+        "REFLECT" => {
+            mirrored(c, 1)?;
+            pad(c, "reflect")
+        }
         "SYMMETRIC" => symmetric(c),
         other => Err(format!("attribute \"mode\": expected REFLECT or SYMMETRIC, found {other}")),
     }),
@@ -168,8 +171,32 @@ fn pad(c: &mut Call<'_, '_>, mode: &str) -> Made {
     }
 }
 
+/// Checks what is known of the cells that mirror others: there may be as many of them as an axis has cells, but for so many at its edge.
+fn mirrored(c: &Call<'_, '_>, but: usize) -> Result<(), String> {
+    let Some(pads) = c.value(1)?.tensor()?.known() else { return Ok(()) };
+    let dims = c.value(0)?.tensor()?.dims.as_deref();
+    let pairs = dims.map_or(pads.len().div_ceil(2), <[usize]>::len);
+    if pads.len() != pairs * 2 {
+        return Err(format!(
+            "operand 1: expected the cells before and after each of {pairs} axes, found {} numbers",
+            pads.len()
+        ));
+    }
+    for (axis, pair) in pads.as_chunks::<2>().0.iter().enumerate() {
+        let most = dims.and_then(|d| d.get(axis)).map_or(i64::MAX, |&d| d.saturating_sub(but) as i64);
+        if let Some(found) = pair.iter().find(|p| !(0..=most).contains(*p)) {
+            let expected = if most == i64::MAX { "0 or more".into() } else { format!("0 to {most}") };
+            return Err(format!(
+                "operand 1: expected {expected} cells that mirror those of axis {axis}, found {found}"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Cells beyond an edge are those before it, the outermost first; axis by axis.
 fn symmetric(c: &mut Call<'_, '_>) -> Made {
+    mirrored(c, 0)?;
     let (mut x, pads) = (c.x(0)?, c.known(1, "the cells before and after each axis")?);
     let back = c.list(&[-1])?;
     for (&[before, after], axis) in pads.as_chunks().0.iter().zip(0..).filter(|(pair, _)| **pair != [0, 0]) {

@@ -1,4 +1,4 @@
-//! Every reader of files from outside meets files that were changed by chance: a few each time, and for so many seconds a reader if
+//! The readers of files from outside that stand below meet files that were changed by chance: a few each time, and for so many seconds a reader if
 //! `BRISK_FUZZ_SECONDS` says so:
 //!
 //! ```sh

@@ -6,6 +6,7 @@ use brisk_onnx::{Constant, Dim, Elem, Output, Session, Type};
 use brisk_runtime::Cpu;
 
 use super::unpacked;
+use crate::round_trips::says;
 use crate::tensorflow::convert::given;
 
 /// How far an answer may lie from what TensorFlow Lite's interpreter said.
@@ -85,7 +86,22 @@ fn a_model_is_kept_and_asked_about_any_number_of_rows() {
     let kept = tempfile::tempdir().unwrap();
     save_model(&kept.path().join("model"), &saved).unwrap();
     let loaded = load_model(&kept.path().join("model")).unwrap();
-    assert_eq!(loaded.state.len(), saved.state.len());
+    let input = saved.model.inputs()[0].tensor().to_string();
+    let mut first = Vec::new();
+    for rows in [1, 3] {
+        let pixels: Vec<f64> =
+            (0..rows * 11 * 9 * 3).map(|i| f64::from((i * 37 % 101) as u8) / 101.0).collect();
+        let pixels = Tensor::from_f64s(DType::F32, [rows, 11, 9, 3], &pixels).unwrap();
+        let batch = vec![(input.clone(), pixels)];
+        let expected = says(&saved, &batch);
+        assert_eq!(expected.shape()[0], rows);
+        close("cnn", &says(&loaded, &batch), &expected, Near::Floats(1e-6));
+        first.push(expected.to_f64s()[..expected.to_f64s().len() / rows].to_vec());
+    }
+    // A row is answered alike, whichever are beside it.
+    for (alone, beside) in first[0].iter().zip(&first[1]) {
+        assert!((alone - beside).abs() <= 1e-5, "{first:?}");
+    }
 }
 
 #[test]
@@ -117,6 +133,9 @@ fn models_become_ones_that_can_be_trained() {
         let path = path.path().join("model.tflite");
         let model =
             import_onnx(&path, import_tflite(&path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert!(model.state.len() > 1, "{name}");
+        let specs = model.model.param_specs().unwrap();
+        let trained: Vec<&str> = specs.iter().filter(|s| s.trainable).map(|s| s.name.as_str()).collect();
+        assert!(trained.len() > 1, "{name}: only {trained:?} of {} are trained", specs.len());
+        assert!(trained.iter().all(|name| model.state.get(name).is_some()), "{name}: {trained:?}");
     }
 }

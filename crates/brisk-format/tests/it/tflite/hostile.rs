@@ -21,7 +21,7 @@ fn import(path: &Path) -> Result<OnnxFile> {
     file
 }
 
-fn import_bytes(bytes: &[u8]) -> Result<OnnxFile> {
+pub fn import_bytes(bytes: &[u8]) -> Result<OnnxFile> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.tflite");
     fs::write(&path, bytes).unwrap();

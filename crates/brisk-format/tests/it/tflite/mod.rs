@@ -2,6 +2,7 @@
 
 mod convert;
 mod hostile;
+mod made;
 
 use std::fs;
 use std::io::Cursor;
