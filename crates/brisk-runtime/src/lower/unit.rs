@@ -104,7 +104,7 @@ impl Lowering<'_> {
                 }
                 let fits = matches!(&list.units[c], Unit::Elementwise { nodes, dims: d } if *d == dims
                     && !nodes.iter().any(|&m| is_access(self.graph, m)) && nodes.len() < 200);
-                let fits = fits && !self.reads_sum(list, own, c) && !self.reads_sum(list, c, own);
+                let fits = fits && !self.reads_memory(list, own, c) && !self.reads_memory(list, c, own);
                 if fits && !self.path_between(list, c, own) && (alone || !self.path_between(list, own, c)) {
                     alone = false;
                     let Unit::Elementwise { nodes, .. } = std::mem::replace(&mut list.units[c], Unit::Merged)
@@ -224,21 +224,23 @@ impl Lowering<'_> {
         false
     }
 
-    /// Whether a unit reads a sum of another one, which is only known once that has run.
-    fn reads_sum(&self, list: &List, reader: usize, of: usize) -> bool {
+    /// Whether a unit reads what another one leaves in memory, once that has run: its sums, and its values in another shape. All
+    /// else is handed on within a group.
+    fn reads_memory(&self, list: &List, reader: usize, of: usize) -> bool {
         let mut found = false;
-        self.each_node(list, reader, &mut |n| found |= self.sum_is_read(list, n, of));
-        found
-    }
-
-    fn sum_is_read(&self, list: &List, n: usize, of: usize) -> bool {
-        self.graph.nodes[n].inputs.iter().any(|id| {
-            let i = id.index();
-            match list.unit_of.get(&i) {
-                Some(&u) => u == of && matches!(self.prim(i), Some(Prim::Reduce(..))),
-                None => list.member.contains(&i) && self.sum_is_read(list, i, of),
+        self.each_node(list, reader, &mut |n| {
+            for id in &self.graph.nodes[n].inputs {
+                let i = id.index();
+                match list.unit_of.get(&i) {
+                    Some(&u) => found |= u == of && matches!(self.prim(i), Some(Prim::Reduce(..))),
+                    None if list.member.contains(&i) => {
+                        self.source_units(list, i, &mut |u| found |= u == of);
+                    }
+                    None => {}
+                }
             }
-        })
+        });
+        found
     }
 
     /// The units in an order in which they can run: always the ready one whose last node is earliest.

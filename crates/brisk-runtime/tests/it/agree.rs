@@ -457,6 +457,16 @@ fn what_reads_a_sum_waits_for_it() {
     check(&b.finish(&[("product", product), ("by_column", by_column)], &[]).unwrap());
 }
 
+/// A value that stands in the same group, but in another shape: a group that reads it there would read it before it is written.
+#[test]
+fn what_reads_a_value_in_another_shape_waits_for_it() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Batch, [2, 3, 4], DType::F32);
+    let sum = x.sum(&[1]);
+    let y = sum + (sum * 0.5).reshape([2, 1, 4]).reshape([2, 4]);
+    check(&b.finish(&[("y", y)], &[]).unwrap());
+}
+
 #[test]
 fn rare_element_types_are_evaluated_on_the_host() {
     use brisk_graph::prim::Binary;
