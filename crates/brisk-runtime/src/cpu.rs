@@ -902,19 +902,12 @@ impl Frame<'_> {
                     self.write::<i32>(step.outputs[0], tiled),
                 );
             }
-            Kernel::Copy { copies, .. } if parts > 1 => match self.run.plan.vals[step.outputs[0].val].dtype {
-                DType::F32 => self.copy_rows::<f32>(step, copies, part, parts),
-                DType::F64 => self.copy_rows::<f64>(step, copies, part, parts),
-                DType::I32 => self.copy_rows::<i32>(step, copies, part, parts),
-                DType::I64 => self.copy_rows::<i64>(step, copies, part, parts),
-                DType::U8 => self.copy_rows::<u8>(step, copies, part, parts),
-            },
             Kernel::Copy { fill, copies } => match self.run.plan.vals[step.outputs[0].val].dtype {
-                DType::F32 => self.copy::<f32>(step, fill.map(|v| v as f32), copies, tiled),
-                DType::F64 => self.copy::<f64>(step, *fill, copies, tiled),
-                DType::I32 => self.copy::<i32>(step, fill.map(|v| v as i32), copies, tiled),
-                DType::I64 => self.copy::<i64>(step, fill.map(|v| v as i64), copies, tiled),
-                DType::U8 => self.copy::<u8>(step, fill.map(|v| v as u8), copies, tiled),
+                DType::F32 => self.copy::<f32>(step, fill.map(|v| v as f32), copies, part, parts, tiled),
+                DType::F64 => self.copy::<f64>(step, *fill, copies, part, parts, tiled),
+                DType::I32 => self.copy::<i32>(step, fill.map(|v| v as i32), copies, part, parts, tiled),
+                DType::I64 => self.copy::<i64>(step, fill.map(|v| v as i64), copies, part, parts, tiled),
+                DType::U8 => self.copy::<u8>(step, fill.map(|v| v as u8), copies, part, parts, tiled),
             },
             Kernel::Take(width) => {
                 let index = self.read::<i32>(step.inputs[1]);
@@ -1088,25 +1081,23 @@ impl Frame<'_> {
         (band, start, y)
     }
 
-    /// A part's rows of the result of copies.
-    fn copy_rows<T: Copy>(&self, step: &Step, copies: &[step::Copy], part: usize, parts: usize) {
-        let (_, elements) = self.place(step.outputs[0]);
-        let Some((axis, count, row)) = step::rows(copies, elements) else { return };
-        let own = share(count, part, parts);
-        let out = self.piece::<T>(step.outputs[0], own.start * row, own.len() * row, false);
-        for (copy, &input) in copies.iter().zip(&step.inputs) {
-            let mut dims = [0; movement::MAX_DIMS];
-            let dims = &mut dims[..copy.dims.len()];
-            dims.copy_from_slice(&copy.dims);
-            dims[axis] = own.len();
-            let from = copy.from.wrapping_add_signed(own.start as isize * copy.from_strides[axis]);
-            let x = self.read::<T>(input);
-            movement::copy_strided(dims, x, from, &copy.from_strides, out, copy.to, &copy.to_strides);
-        }
-    }
-
-    fn copy<T: Copy>(&self, step: &Step, fill: Option<T>, copies: &[step::Copy], tiled: bool) {
-        let out = self.write::<T>(step.outputs[0], tiled);
+    /// Of several parts, each makes some [rows](step::rows) of the result.
+    fn copy<T: Copy>(
+        &self,
+        step: &Step,
+        fill: Option<T>,
+        copies: &[step::Copy],
+        part: usize,
+        parts: usize,
+        tiled: bool,
+    ) {
+        let result = step.outputs[0];
+        let rows = if parts > 1 { step::rows(copies, self.place(result).1) } else { None };
+        let rows = rows.map(|(axis, count, row)| (axis, share(count, part, parts), row));
+        let out = match &rows {
+            Some((_, own, row)) => self.piece::<T>(result, own.start * row, own.len() * row, tiled),
+            None => self.write::<T>(result, tiled),
+        };
         if let Some(value) = fill {
             out.fill(value);
         }
@@ -1114,11 +1105,15 @@ impl Frame<'_> {
             let mut dims = [0; movement::MAX_DIMS];
             let dims = &mut dims[..copy.dims.len()];
             dims.copy_from_slice(&copy.dims);
-            if tiled && let Some(first) = dims.first_mut() {
+            let mut from = copy.from;
+            if let Some((axis, own, _)) = &rows {
+                dims[*axis] = own.len();
+                from = from.wrapping_add_signed(own.start as isize * copy.from_strides[*axis]);
+            } else if tiled && let Some(first) = dims.first_mut() {
                 *first = self.part(*first);
             }
             let x = self.read::<T>(input);
-            movement::copy_strided(dims, x, copy.from, &copy.from_strides, out, copy.to, &copy.to_strides);
+            movement::copy_strided(dims, x, from, &copy.from_strides, out, copy.to, &copy.to_strides);
         }
     }
 }
