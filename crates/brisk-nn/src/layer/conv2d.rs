@@ -114,11 +114,9 @@ impl Conv2D {
 impl Layer for Conv2D {
     fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
         let x = cx.one(inputs)?;
-        let [_, h, w, channels] = maps(cx, x)?;
-        let ([kh, kw], [sy, sx], [dy, dx]) = (self.kernel_size.dims(), self.strides.dims(), self.dilation_rate.dims());
-        check_sizes(cx, &[("filters", self.filters), ("kernel_size", kh), ("kernel_size", kw)])?;
-        check_sizes(cx, &[("strides", sy), ("strides", sx), ("dilation_rate", dy), ("dilation_rate", dx)])?;
-        check_sizes(cx, &[("groups", self.groups)])?;
+        check_sizes(cx, &[("filters", self.filters), ("groups", self.groups)])?;
+        let conv = window(cx, x, self.kernel_size, self.strides, self.dilation_rate, self.padding)?;
+        let channels = x.last();
         for (what, count) in [("input channels", channels), ("filters", self.filters)] {
             if count % self.groups != 0 {
                 return Err(cx.error(format!(
@@ -127,15 +125,32 @@ impl Layer for Conv2D {
                 )));
             }
         }
-        let padding = [self.padding.cells(h, kh, sy, dy), self.padding.cells(w, kw, sx, dx)];
-        check_fit(cx, "kernel", [h, w], [(kh - 1) * dy + 1, (kw - 1) * dx + 1], padding)?;
+        let [kh, kw] = self.kernel_size.dims();
         let shape = [kh, kw, channels / self.groups, self.filters];
         let kernel = cx.param("kernel", shape, &self.kernel_initializer)?;
-        let conv = Conv { stride: [sy, sx], dilation: [dy, dx], padding, groups: self.groups };
-        let mut y = x.conv(kernel, conv); // [n, h', w', filters]
+        let mut y = x.conv(kernel, Conv { groups: self.groups, ..conv }); // [n, h', w', filters]
         if self.use_bias {
             y = y + cx.param("bias", [self.filters], &self.bias_initializer)?;
         }
         Ok(self.activation.apply(y))
     }
+}
+
+/// The convolution of maps in one group, if its window fits.
+pub(super) fn window(
+    cx: &Context<'_>,
+    x: Value<'_>,
+    kernel_size: Size,
+    strides: Size,
+    dilation_rate: Size,
+    padding: Padding,
+) -> Result<Conv> {
+    let [_, h, w, _] = maps(cx, x)?;
+    let ([kh, kw], [sy, sx], [dy, dx]) = (kernel_size.dims(), strides.dims(), dilation_rate.dims());
+    check_sizes(cx, &[("kernel_size", kh), ("kernel_size", kw)])?;
+    check_sizes(cx, &[("strides", sy), ("strides", sx), ("dilation_rate", dy), ("dilation_rate", dx)])?;
+    let padding = [padding.cells(h, kh, sy, dy), padding.cells(w, kw, sx, dx)];
+    let extent = |kernel: usize, dilation: usize| (kernel - 1).saturating_mul(dilation).saturating_add(1);
+    check_fit(cx, "kernel", [h, w], [extent(kh, dy), extent(kw, dx)], padding)?;
+    Ok(Conv { stride: [sy, sx], dilation: [dy, dx], padding, groups: 1 })
 }

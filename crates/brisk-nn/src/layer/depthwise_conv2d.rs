@@ -4,8 +4,8 @@ use brisk_graph::{Value, prim::Conv};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::conv2d::{glorot, one, yes, zeros};
-use super::{Layer, check_fit, check_sizes, maps};
+use super::conv2d::{glorot, one, window, yes, zeros};
+use super::{Layer, check_sizes};
 use crate::{Activation, Context, Initializer, Padding, Result, Size};
 
 /// `y[n, i, j, c m + k] = activation(sum over a, b of x[n, i s + a d, j s + b d, c] kernel[a, b, c, k] + bias[c m + k])` with
@@ -94,16 +94,12 @@ impl DepthwiseConv2D {
 impl Layer for DepthwiseConv2D {
     fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
         let x = cx.one(inputs)?;
-        let [_, h, w, channels] = maps(cx, x)?;
-        let ([kh, kw], [sy, sx], [dy, dx]) = (self.kernel_size.dims(), self.strides.dims(), self.dilation_rate.dims());
-        check_sizes(cx, &[("kernel_size", kh), ("kernel_size", kw), ("depth_multiplier", self.depth_multiplier)])?;
-        check_sizes(cx, &[("strides", sy), ("strides", sx), ("dilation_rate", dy), ("dilation_rate", dx)])?;
-        let padding = [self.padding.cells(h, kh, sy, dy), self.padding.cells(w, kw, sx, dx)];
-        check_fit(cx, "kernel", [h, w], [(kh - 1) * dy + 1, (kw - 1) * dx + 1], padding)?;
+        let conv = window(cx, x, self.kernel_size, self.strides, self.dilation_rate, self.padding)?;
+        check_sizes(cx, &[("depth_multiplier", self.depth_multiplier)])?;
+        let ([kh, kw], channels) = (self.kernel_size.dims(), x.last());
         let outputs = channels.saturating_mul(self.depth_multiplier);
         let kernel = cx.param("kernel", [kh, kw, channels, self.depth_multiplier], &self.depthwise_initializer)?;
-        let conv = Conv { stride: [sy, sx], dilation: [dy, dx], padding, groups: channels };
-        let mut y = x.conv(kernel.reshape([kh, kw, 1, outputs]), conv); // [n, h', w', channels * multiplier]
+        let mut y = x.conv(kernel.reshape([kh, kw, 1, outputs]), Conv { groups: channels, ..conv }); // [n, h', w', channels * multiplier]
         if self.use_bias {
             y = y + cx.param("bias", [outputs], &self.bias_initializer)?;
         }

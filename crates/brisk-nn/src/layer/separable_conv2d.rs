@@ -4,9 +4,9 @@ use brisk_graph::{Value, prim::Conv};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::conv2d::{glorot, one, yes, zeros};
+use super::conv2d::{glorot, one, window, yes, zeros};
 use super::depthwise_conv2d::single;
-use super::{Layer, check_fit, check_sizes, maps};
+use super::{Layer, check_sizes};
 use crate::{Activation, Context, Initializer, Padding, Result, Size};
 
 /// A [`DepthwiseConv2D`](super::DepthwiseConv2D) and a convolution with a window of one cell on it (Chollet, arXiv 1610.02357).
@@ -99,20 +99,15 @@ impl SeparableConv2D {
 impl Layer for SeparableConv2D {
     fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
         let x = cx.one(inputs)?;
-        let [_, h, w, channels] = maps(cx, x)?;
-        let ([kh, kw], [sy, sx], [dy, dx]) = (self.kernel_size.dims(), self.strides.dims(), self.dilation_rate.dims());
-        check_sizes(cx, &[("filters", self.filters), ("kernel_size", kh), ("kernel_size", kw)])?;
-        check_sizes(cx, &[("strides", sy), ("strides", sx), ("dilation_rate", dy), ("dilation_rate", dx)])?;
+        check_sizes(cx, &[("filters", self.filters)])?;
+        let conv = window(cx, x, self.kernel_size, self.strides, self.dilation_rate, self.padding)?;
+        let ([kh, kw], channels) = (self.kernel_size.dims(), x.last());
         let inner = channels.saturating_mul(self.depth_multiplier);
         check_sizes(cx, &[("depth_multiplier", self.depth_multiplier), ("channels * depth_multiplier", inner)])?;
-        let padding = [self.padding.cells(h, kh, sy, dy), self.padding.cells(w, kw, sx, dx)];
-        let extent = |kernel: usize, dilation: usize| (kernel - 1).saturating_mul(dilation).saturating_add(1);
-        check_fit(cx, "kernel", [h, w], [extent(kh, dy), extent(kw, dx)], padding)?;
         let first = [kh, kw, channels, self.depth_multiplier];
         let first = cx.param("depthwise_kernel", first, &self.depthwise_initializer)?;
         let second = cx.param("pointwise_kernel", [1, 1, inner, self.filters], &self.pointwise_initializer)?;
-        let conv = Conv { stride: [sy, sx], dilation: [dy, dx], padding, groups: channels };
-        let each = x.conv(first.reshape([kh, kw, 1, inner]), conv); // [n, h', w', channels * multiplier]
+        let each = x.conv(first.reshape([kh, kw, 1, inner]), Conv { groups: channels, ..conv }); // [n, h', w', channels * multiplier]
         let mut y = each.conv(second, Conv::default()); // [n, h', w', filters]
         if self.use_bias {
             y = y + cx.param("bias", [self.filters], &self.bias_initializer)?;
