@@ -216,7 +216,7 @@ def zoo():
         r = {
             "many": g,
             "split": s[0] * s[1][:, :, 1:4] - s[2][:, ::-1, ::2][:, :, :3],
-            "sums": tf.reduce_sum(x, 1) + tf.reduce_mean(x, [1]) + tf.reduce_max(x, 1) * tf.reduce_min(x, 1) - tf.reduce_prod(x, 1),
+            "sums": tf.reduce_sum(x, 1) + tf.reduce_mean(x, [1], keepdims=True)[:, 0] + tf.reduce_max(x, 1) * tf.reduce_min(x, 1) - tf.reduce_prod(x, 1),
             "rows": tf.gather(x, i, axis=1) + tf.gather_nd(x, tf.constant([[0, 1], [1, 0]]))[:, None],
             "top": top,
             "places": where,

@@ -11,6 +11,8 @@ use brisk_graph::Tensor;
 use brisk_onnx::{Constant, Output, Port, Session, Type};
 use brisk_runtime::{Cpu, State};
 
+use crate::round_trips::says;
+
 /// A model that TensorFlow wrote; see `tensorflow_graphs.py` there.
 fn unpacked(name: &str) -> tempfile::TempDir {
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../brisk-testkit/goldens/tensorflow_graphs");
@@ -108,6 +110,9 @@ fn a_translated_model_is_kept_and_says_what_is_trained() {
     save_model(&kept.path().join("model"), &saved).unwrap();
     let loaded = load_model(&kept.path().join("model")).unwrap();
     assert_eq!(loaded.state.len(), saved.state.len());
+    let values = load_tensors(&dir.path().join("values.safetensors")).unwrap();
+    let batch = vec![(saved.model.inputs()[0].tensor().into(), values.get("input.pixels").unwrap().clone())];
+    close("cnn", &says(&loaded, &batch), &says(&saved, &batch));
 }
 
 #[test]
@@ -115,6 +120,9 @@ fn graphs_become_models_that_can_be_trained() {
     for name in ["resnet", "gru", "bidirectional", "transformer", "several", "session", "frozen"] {
         let dir = unpacked(name);
         let model = import_onnx(dir.path(), read(dir.path())).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let specs = model.model.param_specs().unwrap();
+        let trainable = specs.iter().filter(|s| s.trainable && model.state.get(&s.name).is_some()).count();
+        assert!(trainable > 1, "{name}");
         assert!(model.state.len() > 1, "{name}");
     }
 }
