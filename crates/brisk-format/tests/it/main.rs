@@ -19,6 +19,8 @@ mod tensorflow;
 mod tflite;
 mod torch;
 
+use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
 use brisk_format::SavedModel;
@@ -26,6 +28,15 @@ use brisk_graph::Tensor;
 use brisk_nn::prelude::*;
 use brisk_nn::{INPUT, Scaling};
 use brisk_runtime::State;
+
+/// What is in an archive of the goldens, as a folder of its own.
+fn unpacked(archive: &str) -> tempfile::TempDir {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../brisk-testkit/goldens");
+    let bytes = fs::read(goldens.join(archive)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    zip::ZipArchive::new(Cursor::new(bytes)).unwrap().extract(dir.path()).unwrap();
+    dir
+}
 
 /// A small convolutional model with unequal labels, statistics and preprocessing.
 fn saved(seed: u64) -> SavedModel {
@@ -77,7 +88,7 @@ fn bits(state: &State) -> Vec<(String, Vec<usize>, String)> {
 /// The names in a folder, sorted.
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
-        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }

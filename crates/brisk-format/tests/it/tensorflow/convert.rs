@@ -1,7 +1,5 @@
 //! Graphs of TensorFlow in ONNX's vocabulary answer what TensorFlow answered.
 
-use std::fs;
-use std::io::Cursor;
 use std::path::Path;
 
 use brisk_format::{
@@ -15,11 +13,7 @@ use crate::round_trips::says;
 
 /// A model that TensorFlow wrote; see `tensorflow_graphs.py` there.
 fn unpacked(name: &str) -> tempfile::TempDir {
-    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../brisk-testkit/goldens/tensorflow_graphs");
-    let bytes = fs::read(goldens.join(format!("{name}.zip"))).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    zip::ZipArchive::new(Cursor::new(bytes)).unwrap().extract(dir.path()).unwrap();
-    dir
+    crate::unpacked(&format!("tensorflow_graphs/{name}.zip"))
 }
 
 fn read(dir: &Path) -> OnnxFile {
