@@ -274,18 +274,39 @@ fn same_bits(a: &Tensor, b: &Tensor) -> bool {
 /// The most elements of constants that are compared: to compare more could cost more than it saves.
 const COMPARED: usize = 64;
 
-impl Prim {
-    /// Hashes what tells primitives without operands apart: a graph may have very many of them.
-    pub(crate) fn hash_source(&self, hasher: &mut impl Hasher) {
+/// Equal primitives hash alike; the number of a kind stands before what it is told.
+impl Hash for Prim {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        use Prim::*;
+        std::mem::discriminant(self).hash(hasher);
         match self {
-            Prim::Input(number, ..) => number.hash(hasher),
-            Prim::Fill(Scalar(value), shape, _) => (value.to_bits(), shape).hash(hasher),
-            Prim::Constant(tensor) if tensor.elements() <= COMPARED => {
+            Constant(tensor) if tensor.elements() <= COMPARED => {
                 tensor.shape().hash(hasher);
                 tensor.to_f64s().iter().for_each(|v| v.to_bits().hash(hasher));
             }
-            Prim::Constant(tensor) => std::ptr::from_ref(tensor.data()).hash(hasher),
-            _ => {}
+            Constant(tensor) => std::ptr::from_ref(tensor.data()).hash(hasher),
+            Input(number, ..) => number.hash(hasher),
+            Fill(value, shape, dtype) => (value, shape, dtype).hash(hasher),
+            Iota(axis, shape, dtype) => (axis, shape, dtype).hash(hasher),
+            Unary(kind) => kind.hash(hasher),
+            Binary(kind) => kind.hash(hasher),
+            Compare(kind) => kind.hash(hasher),
+            Select | Take => {}
+            Cast(dtype) => dtype.hash(hasher),
+            Reshape(shape) | Broadcast(shape) => shape.hash(hasher),
+            Transpose(axes) | Reverse(axes) => axes.hash(hasher),
+            Slice { start, end, step } => (start, end, step).hash(hasher),
+            Pad { low, high, inner, value } => (low, high, inner, value).hash(hasher),
+            Concat(n) | ArgMax(n) | ScatterAdd(n) => n.hash(hasher),
+            Reduce(kind, axes) => (kind, axes).hash(hasher),
+            MatMul { ta, tb } => (ta, tb).hash(hasher),
+            Conv(conv) => conv.hash(hasher),
+            ConvGradInput(conv, size) | ConvGradKernel(conv, size) => (conv, size).hash(hasher),
+            MaxPool(window) | MaxPoolIndex(window) | MaxPoolTake(window) | SumPool(window) => {
+                window.hash(hasher);
+            }
+            MaxPoolGrad(window, size) | SumPoolGrad(window, size) => (window, size).hash(hasher),
+            Random(stream, shape) => (stream, shape).hash(hasher),
         }
     }
 }

@@ -57,6 +57,8 @@ struct State {
     checkpoints: Vec<Range<usize>>,
 }
 
+/// The most nodes of a graph: about a GiB of them. A file of a few lines may describe more.
+const MOST_NODES: usize = 1 << 22;
 /// Constants of so many elements are computed with while the graph is built ...
 const FOLDED: usize = 4096;
 /// ... and stretched to so many.
@@ -183,10 +185,10 @@ impl Builder {
     pub fn push<'g>(&'g self, op: Op, inputs: &[Value<'g>]) -> Value<'g> {
         let ids: Vec<Id> = inputs.iter().map(|v| v.id).collect();
         let mut hasher = DefaultHasher::new();
-        op.name().hash(&mut hasher);
         ids.hash(&mut hasher);
-        if let Op::Prim(prim) = &op {
-            prim.hash_source(&mut hasher);
+        match &op {
+            Op::Prim(prim) => prim.hash(&mut hasher),
+            Op::Named(def, attrs) => (def.name, attrs).hash(&mut hasher),
         }
         let hash = hasher.finish();
         if let Some(tensor) = self.folded(&op, inputs) {
@@ -205,7 +207,10 @@ impl Builder {
             }
             let operands: Vec<_> =
                 ids.iter().map(|id| &state.nodes[id.index()]).map(|n| (&n.shape, n.dtype)).collect();
-            op.infer(&operands)
+            match state.nodes.len() < MOST_NODES || inputs.is_empty() {
+                true => op.infer(&operands),
+                false => Err(format!("a graph has at most {MOST_NODES} nodes; make the model smaller")),
+            }
         };
         let (op, ids, (shape, dtype)) = match inferred {
             Ok(result) => (op, ids, result),

@@ -172,3 +172,13 @@ fn inputs_that_do_not_fit_are_refused() {
     assert_eq!(run(&[]), "interpret: expected 1 inputs, found 0");
     assert_eq!(run(&[Tensor::zeros(DType::F32, [3])]), "interpret: x: expected [2], found [3]");
 }
+
+#[test]
+fn many_parts_of_one_value_are_told_apart() {
+    const PARTS: usize = 1 << 18;
+    let b = Builder::new();
+    let x = b.constant(Tensor::new([PARTS], vec![1f32; PARTS]).unwrap());
+    let ids: std::collections::HashSet<_> = (0..PARTS).map(|i| x.slice(0, i, i + 1).id()).collect();
+    assert_eq!(ids.len(), PARTS);
+    assert_eq!(x.slice(0, 3, 4).id(), x.slice(0, 3, 4).id());
+}
