@@ -3,6 +3,8 @@
 use std::io::{ErrorKind::*, IsTerminal};
 use std::process::ExitCode;
 
+use crate::printer::plain;
+
 /// Failed: the machine is to blame, or the training did not come to anything.
 pub const FAILED: u8 = 1;
 /// Bad usage or bad input.
@@ -37,7 +39,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 pub fn error_line(error: &anyhow::Error) {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let head = if colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
-    eprintln!("{head} {}", message(error));
+    eprintln!("{head} {}", plain(&message(error)));
 }
 
 /// The error and its causes in one paragraph. A cause that the message before it repeats is left out.

@@ -32,7 +32,7 @@ impl Printer {
 
     /// A line of text, or several; a line end is added where it is missing.
     pub fn line(self, text: impl Display) -> io::Result<()> {
-        let text = text.to_string();
+        let text = plain(&text.to_string());
         self.write(text.strip_suffix('\n').unwrap_or(&text))
     }
 
@@ -54,6 +54,12 @@ impl Printer {
             result => result,
         }
     }
+}
+
+/// A text that commands no terminal: names in a file from elsewhere may hold anything.
+pub fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
 }
 
 /// `12345` as `12,345`.
@@ -81,6 +87,11 @@ pub fn shell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_is_printed_commands_the_terminal() {
+        assert_eq!(plain("a\tb\n\x1b[2J\u{9b}31m数"), "a\tb\n\u{fffd}[2J\u{fffd}31m数");
+    }
 
     #[test]
     fn numbers_and_paths_are_readable() {
