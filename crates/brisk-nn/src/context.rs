@@ -1,8 +1,10 @@
 //! What a layer builds with: parameters, state, randomness, and the place it is at.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 
-use brisk_graph::{Builder, DType, Id, Role, Shape, Value};
+use brisk_graph::{Builder, DType, Data, Id, Role, Shape, Tensor, Value};
+use indexmap::IndexMap;
 
 use crate::rules::{LORA_A, LORA_B};
 use crate::{Error, Initializer, Layer, Lora, ParamRules, Result};
@@ -32,6 +34,8 @@ pub struct ParamSpec {
 const MOST_NUMBERS: usize = 1 << 33;
 /// The most numbers that one sample may have on its way through a model.
 const MOST_VALUES: usize = 1 << 40;
+/// The most numbers that the layers of a model may work out as constants, together: a few words of a configuration ask for very large ones.
+const MOST_COMPUTED: usize = 1 << 27;
 
 /// Records a model's forward pass: gives layers their parameters by path, and collects them and the updates of state.
 ///
@@ -58,13 +62,17 @@ pub struct Context<'g> {
     key: Option<Value<'g>>,
     path: Vec<String>,
     params: Vec<(ParamSpec, Value<'g>)>,
+    declared: HashSet<Id>,
     updates: Vec<(Value<'g>, Value<'g>)>,
+    /// The places of updates, by their states.
+    updated: HashMap<Id, usize>,
     rules: ParamRules,
     epoch: usize,
     checkpoints: bool,
     masks: HashMap<Id, Value<'g>>,
     states: HashMap<Id, Value<'g>>,
-    results: HashMap<Id, Vec<(String, Value<'g>)>>,
+    results: HashMap<Id, IndexMap<String, Value<'g>>>,
+    computed: Cell<usize>,
 }
 
 impl<'g> Context<'g> {
@@ -76,13 +84,16 @@ impl<'g> Context<'g> {
             key: None,
             path: vec![],
             params: vec![],
+            declared: HashSet::new(),
             updates: vec![],
+            updated: HashMap::new(),
             rules: ParamRules::default(),
             epoch: 0,
             checkpoints: false,
             masks: HashMap::new(),
             states: HashMap::new(),
             results: HashMap::new(),
+            computed: Cell::new(0),
         }
     }
 
@@ -173,7 +184,8 @@ impl<'g> Context<'g> {
 
     /// Sets the value that a piece of state has after this step.
     pub fn update(&mut self, state: Value<'g>, next: Value<'g>) {
-        match self.updates.iter_mut().find(|u| u.0.id() == state.id()) {
+        let place = *self.updated.entry(state.id()).or_insert(self.updates.len());
+        match self.updates.get_mut(place) {
             Some(update) => update.1 = next,
             None => self.updates.push((state, next)),
         }
@@ -262,24 +274,28 @@ impl<'g> Context<'g> {
         self.states.insert(value.id(), state);
     }
 
-    /// All results of the layer that yielded a value, by name, if it has several: see [`Onnx`](crate::Onnx).
+    /// All results of the layer that yielded a value, by name, if it has them by name: see [`Onnx`](crate::Onnx).
     ///
     /// ```
     /// use brisk_graph::{Builder, DType, Role};
     /// let b = Builder::new();
     /// let x = b.input("x", Role::Batch, [2, 3], DType::F32);
     /// let mut cx = brisk_nn::Context::new(&b);
-    /// cx.set_results_of(x, vec![("x".into(), x), ("square".into(), x * x)]);
-    /// assert_eq!(cx.results_of(x)[1].0, "square");
-    /// assert!(cx.results_of(x * 2.0).is_empty());
+    /// cx.set_results_of(x, [("x".to_string(), x), ("square".to_string(), x * x)]);
+    /// assert!(cx.results_of(x).is_some_and(|r| r.contains_key("square")));
+    /// assert!(cx.results_of(x * 2.0).is_none());
     /// ```
-    pub fn results_of(&self, value: Value<'g>) -> &[(String, Value<'g>)] {
-        self.results.get(&value.id()).map_or(&[], Vec::as_slice)
+    pub fn results_of(&self, value: Value<'g>) -> Option<&IndexMap<String, Value<'g>>> {
+        self.results.get(&value.id())
     }
 
     /// Remembers all results of the layer that yielded a value.
-    pub fn set_results_of(&mut self, value: Value<'g>, results: Vec<(String, Value<'g>)>) {
-        self.results.insert(value.id(), results);
+    pub fn set_results_of(
+        &mut self,
+        value: Value<'g>,
+        results: impl IntoIterator<Item = (String, Value<'g>)>,
+    ) {
+        self.results.insert(value.id(), results.into_iter().collect());
     }
 
     /// The one input of a layer that takes one.
@@ -313,6 +329,23 @@ impl<'g> Context<'g> {
         &self.updates
     }
 
+    /// A constant that a layer works out; fails rather than let those of a model fill the memory.
+    pub(crate) fn computed<D: Into<Data>>(
+        &self,
+        shape: impl Into<Shape>,
+        values: impl FnOnce() -> D,
+    ) -> Result<Value<'g>> {
+        let shape = shape.into();
+        let all = self.computed.get().saturating_add(shape.elements());
+        if all > MOST_COMPUTED {
+            return Err(self.error(format!(
+                "with its table of {shape} the model works out more than {MOST_COMPUTED} numbers in advance; use shorter sequences"
+            )));
+        }
+        self.computed.set(all);
+        Ok(self.builder.constant(Tensor::new(shape, values())?))
+    }
+
     fn path_of(&self, name: &str) -> String {
         [&self.path[..], &[name.to_string()]].concat().join(".")
     }
@@ -340,9 +373,23 @@ impl<'g> Context<'g> {
                 self.error(format!("{name} is shared, but here it is {shape} and there {}", value.shape()))
             );
         }
-        if !self.params.iter().any(|p| p.0.name == path) {
+        if self.declared.insert(value.id()) {
             self.params.push((ParamSpec { name: path, shape, initializer: init.clone(), trainable }, value));
         }
         Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_layers_work_out_is_bounded_together() {
+        let b = Builder::new();
+        let cx = Context::new(&b);
+        let some = || cx.computed([MOST_COMPUTED / 2], || vec![0f32; MOST_COMPUTED / 2]);
+        assert!(some().is_ok() && some().is_ok());
+        assert!(cx.computed([1], || vec![0f32]).unwrap_err().to_string().contains("in advance"));
     }
 }

@@ -26,10 +26,19 @@ use fields::{Fields, FieldsSeed, NoFields, Seed};
 pub fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain =
         |s: &str| s.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    // The time that it takes is that of the product of their lengths.
+    let short = |s: &str| s.len() <= LONGEST_NAME;
+    if !short(name) {
+        return None;
+    }
     let name = plain(name);
-    let near = known.into_iter().map(|k| (strsim::damerau_levenshtein(&plain(k), &name), k));
+    let known = known.into_iter().filter(|k| short(k));
+    let near = known.map(|k| (strsim::damerau_levenshtein(&plain(k), &name), k));
     near.min_by_key(|n| n.0).filter(|n| n.0 <= 1 + name.chars().count() / 4).map(|n| n.1)
 }
+
+/// The longest name, in bytes, that may be meant for another.
+const LONGEST_NAME: usize = 128;
 
 /// `unknown layer "Conv2": did you mean "Conv2D"?`, or all that are known.
 pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> String {

@@ -1,7 +1,7 @@
 //! MultiHeadAttention: every step looks at the steps of a sequence, with several heads.
 
 use brisk_graph::op::{self, AttentionSpec};
-use brisk_graph::{Tensor, Value};
+use brisk_graph::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -191,8 +191,7 @@ fn segments<'g>(cx: &Context<'g>, n: usize, length: usize) -> Result<Value<'g>> 
         let message = format!("{n} sequences of {length} steps are more than it can number; use smaller batches");
         return Err(cx.error(message));
     };
-    let spans: Vec<i32> = (0..n as i32).flat_map(|i| [i * length, length]).collect();
-    Ok(cx.builder().constant(Tensor::new([n, 2], spans)?))
+    cx.computed([n, 2], || (0..n as i32).flat_map(|i| [i * length, length]).collect::<Vec<_>>())
 }
 
 /// An error unless a share can be dropped.

@@ -2,6 +2,7 @@
 
 use brisk_graph::{DType, Shape, Tensor, Value};
 use brisk_onnx::{Dim, Item, Parameter, Type, Var};
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -91,12 +92,12 @@ impl Layer for Onnx {
         let items = inputs.iter().zip(ports).map(item).collect::<Result<Vec<_>>>()?;
         let mut host = Host { cx };
         let outputs = brisk_onnx::record(&self.model, &mut host, items).map_err(|e| cx.error(e.to_string()))?;
-        let mut results = Vec::new();
+        let mut results = IndexMap::new();
         for (port, output) in self.model.graph.outputs.iter().zip(outputs) {
             let Item::Tensor(var) = output else {
                 return Err(cx.error(format!("its output {:?} is no tensor", port.name)));
             };
-            results.push((port.name.clone(), var.settled().cast(DType::F32)));
+            results.insert(port.name.clone(), var.settled().cast(DType::F32));
         }
         let Some((_, first)) = results.first() else { return Err(cx.error("its graph has no output")) };
         let first = *first;

@@ -32,12 +32,13 @@ impl OnnxOutput {
 impl Layer for OnnxOutput {
     fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
         let x = cx.one(inputs)?;
-        let results = cx.results_of(x);
-        match results.iter().find(|r| r.0 == self.output) {
-            Some((_, value)) => Ok(*value),
-            None if results.is_empty() => Err(cx.error("its input is no Onnx layer; name one in its `inputs`")),
+        let Some(results) = cx.results_of(x) else {
+            return Err(cx.error("its input is no Onnx layer; name one in its `inputs`"));
+        };
+        match results.get(&self.output) {
+            Some(value) => Ok(*value),
             None => {
-                let known: Vec<&str> = results.iter().map(|r| r.0.as_str()).collect();
+                let known: Vec<&str> = results.keys().map(String::as_str).collect();
                 Err(cx.error(crate::config::unknown("output", &self.output, &known)))
             }
         }

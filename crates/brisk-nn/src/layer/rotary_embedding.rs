@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::recurrent::sequences;
-use super::sine_position_encoding::{angles, default_wavelength, table};
+use super::sine_position_encoding::{default_wavelength, speeds, table};
 use super::{Layer, check_sizes};
 use crate::{Context, Result};
 
@@ -80,7 +80,8 @@ pub(super) fn rotate<'g>(cx: &Context<'g>, x: Value<'g>, heads: usize, wavelengt
         return Err(cx.error(message));
     }
     let half = size / 2;
-    let turn = |f: fn(f64) -> f64| table(cx, t, half, |p, i| f(angles(size, wavelength, p, i)));
+    let speeds = speeds(size, wavelength);
+    let turn = |f: fn(f64) -> f64| table(cx, t, half, |p, i| f(p as f64 * speeds[i]));
     let (cos, sin) = (turn(f64::cos)?.expand(1), turn(f64::sin)?.expand(1)); // [length, 1, half]
     let x = x.reshape([n, t, heads, size]);
     let (a, b) = (x.slice(3, 0, half), x.slice(3, half, size));

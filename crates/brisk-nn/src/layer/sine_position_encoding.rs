@@ -1,6 +1,6 @@
 //! SinePositionEncoding: places as waves of many lengths.
 
-use brisk_graph::{DType, Tensor, Value};
+use brisk_graph::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +59,9 @@ impl Layer for SinePositionEncoding {
         let x = cx.one(inputs)?;
         check_wavelength(cx, self.max_wavelength)?;
         let [_, t, d] = sequences(cx, x)?;
+        let speeds = speeds(d, self.max_wavelength);
         let wave = |p: usize, column: usize| {
-            let angle = angles(d, self.max_wavelength, p, column / 2);
+            let angle = p as f64 * speeds[column / 2];
             if column.is_multiple_of(2) { angle.sin() } else { angle.cos() }
         };
         let y = table(cx, t, d, wave)?.broadcast_to(x.shape());
@@ -68,9 +69,9 @@ impl Layer for SinePositionEncoding {
     }
 }
 
-/// The angle of pair `i` of `size` numbers at a place: `place wavelength^(-2 i / size)`.
-pub(super) fn angles(size: usize, wavelength: f64, place: usize, i: usize) -> f64 {
-    place as f64 * wavelength.powf(-2.0 * i as f64 / size as f64)
+/// How far each pair of `size` numbers turns from place to place: `wavelength^(-2 i / size)`.
+pub(super) fn speeds(size: usize, wavelength: f64) -> Vec<f64> {
+    (0..size.div_ceil(2)).map(|i| wavelength.powf(-2.0 * i as f64 / size as f64)).collect()
 }
 
 /// A table of numbers that depend on row and column alone.
@@ -80,13 +81,7 @@ pub(super) fn table<'g>(
     columns: usize,
     at: impl Fn(usize, usize) -> f64,
 ) -> Result<Value<'g>> {
-    const MOST: usize = 1 << 26;
-    if rows.saturating_mul(columns) > MOST {
-        return Err(cx.error(format!(
-            "a table of {rows} places with {columns} numbers each is more than {MOST}; use shorter sequences"
-        )));
-    }
     let at = &at;
-    let values: Vec<f64> = (0..rows).flat_map(|row| (0..columns).map(move |column| at(row, column))).collect();
-    Ok(cx.builder().constant(Tensor::from_f64s(DType::F32, [rows, columns], &values)?))
+    let row = |row| (0..columns).map(move |column| at(row, column) as f32);
+    cx.computed([rows, columns], || (0..rows).flat_map(row).collect::<Vec<f32>>())
 }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{Dense, Dropout, Layer, LayerNormalization, check_sizes};
 use crate::{Activation, Context, Initializer, Result};
 
+/// The most layers.
+const MOST_LAYERS: usize = 4096;
+
 /// Embeddings and a stack of Transformer layers (Devlin and others, 2018; post-norm), over packed tokens.
 ///
 /// Inputs: token numbers, positions (from 0 in each text) and types, i32 `[tokens]` each, and segments i32
@@ -122,6 +125,9 @@ impl TextEncoder {
                 "expected a hidden_size that {} heads can share, found {}",
                 self.num_heads, self.hidden_size
             )));
+        }
+        if self.num_layers > MOST_LAYERS {
+            return Err(cx.error(format!("expected at most {MOST_LAYERS} num_layers, found {}", self.num_layers)));
         }
         match [self.dropout, self.attention_dropout].iter().find(|r| !(0.0..1.0).contains(*r)) {
             Some(rate) => Err(cx.error(format!("expected dropout from 0 to below 1, found {rate}"))),

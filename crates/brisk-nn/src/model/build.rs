@@ -1,6 +1,6 @@
 //! From a list of layers as written to a list of layers in their place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{INPUT, ModelInput, ModelLayer, STATE, Source};
 use crate::config::closest;
@@ -17,7 +17,8 @@ pub(super) fn place(
         return Err(Error::layer("model", "expected at least one layer, found none"));
     }
     check_inputs(inputs)?;
-    let names = names(inputs, &layers)?;
+    let given = Given::new(inputs);
+    let names = names(&given, &layers)?;
     let outputs = find_outputs(&names, outputs)?;
     let mut numbers: HashMap<&str, usize> = HashMap::new();
     let mut used = vec![false; layers.len()];
@@ -29,11 +30,11 @@ pub(super) fn place(
             sources = before(i, inputs.len());
         }
         for input in &spec.inputs {
-            let parts = of_input(inputs, input);
+            let parts = given.of(input);
             let state =
                 input.strip_suffix(STATE).and_then(|name| numbers.get(name)).map(|&i| Source::State(i));
             match numbers.get(input.as_str()) {
-                _ if !parts.is_empty() => sources.extend(parts),
+                _ if !parts.is_empty() => sources.extend(parts.iter().map(|&i| Source::Input(i))),
                 Some(&number) => sources.push(Source::Layer(number)),
                 None if state.is_some() => sources.extend(state),
                 None => return Err(Error::layer(&names[i], no_such_input(inputs, input, &names, i))),
@@ -108,12 +109,28 @@ pub(super) fn before(layer: usize, inputs: usize) -> Vec<Source> {
     }
 }
 
-/// The input of a name, or the tensors `NAME.part` of a text.
-fn of_input(inputs: &[ModelInput], name: &str) -> Vec<Source> {
-    let part = |input: &ModelInput| input.name.strip_prefix(name).is_some_and(|p| p.starts_with('.'));
-    match inputs.iter().position(|i| i.name == name) {
-        Some(number) => vec![Source::Input(number)],
-        None => (0..inputs.len()).filter(|&i| part(&inputs[i])).map(Source::Input).collect(),
+/// The inputs by name, and the tensors `NAME.part` of a text by the name of the text.
+struct Given<'i> {
+    whole: HashMap<&'i str, [usize; 1]>,
+    parts: HashMap<&'i str, Vec<usize>>,
+}
+
+impl<'i> Given<'i> {
+    fn new(inputs: &'i [ModelInput]) -> Given<'i> {
+        let whole = inputs.iter().enumerate().map(|(i, input)| (input.name.as_str(), [i])).collect();
+        let mut parts: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (i, input) in inputs.iter().enumerate() {
+            if let Some((text, _)) = input.name.rsplit_once('.') {
+                parts.entry(text).or_default().push(i);
+            }
+        }
+        Given { whole, parts }
+    }
+
+    /// The input of a name, or the tensors of a text; none if there is neither.
+    fn of(&self, name: &str) -> &[usize] {
+        let whole = self.whole.get(name).map(|one| &one[..]);
+        whole.or(self.parts.get(name).map(Vec::as_slice)).unwrap_or_default()
     }
 }
 
@@ -122,12 +139,13 @@ fn check_inputs(inputs: &[ModelInput]) -> Result<()> {
     if inputs.is_empty() {
         return fail("expected at least one input, found none".into());
     }
-    for (i, input) in inputs.iter().enumerate() {
+    let mut taken = HashSet::new();
+    for input in inputs {
         let sound = |c: char| !c.is_control() && !c.is_whitespace();
         if input.name.is_empty() || !input.name.chars().all(sound) {
             return fail(format!("an input cannot be called \"{}\"; leave out spaces", input.name));
         }
-        if inputs[..i].iter().any(|other| other.name == input.name) {
+        if !taken.insert(&input.name) {
             return fail(format!("two inputs are called \"{}\"; names must be unique", input.name));
         }
         let elements = input.shape.iter().flatten().fold(1usize, |n, &d| n.saturating_mul(d));
@@ -147,13 +165,15 @@ fn find_outputs(names: &[String], outputs: &[String]) -> Result<Vec<usize>> {
     if outputs.is_empty() {
         return Ok(vec![names.len() - 1]);
     }
-    let mut found = Vec::new();
+    let numbers: HashMap<&str, usize> =
+        names.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
+    let (mut found, mut taken) = (Vec::new(), HashSet::new());
     for output in outputs {
-        let Some(number) = names.iter().position(|n| n == output) else {
+        let Some(&number) = numbers.get(output.as_str()) else {
             let known = names.iter().map(String::as_str).collect::<Vec<_>>();
             return Err(Error::layer("model", crate::config::unknown("layer for an output", output, &known)));
         };
-        if found.contains(&number) {
+        if !taken.insert(number) {
             return Err(Error::layer("model", format!("\"{output}\" is named twice among the outputs")));
         }
         found.push(number);
@@ -176,8 +196,8 @@ fn no_such_input(inputs: &[ModelInput], input: &str, names: &[String], own: usiz
 }
 
 /// Given names, and Keras's for the others: `conv2d`, `conv2d_1`, ...
-fn names(inputs: &[ModelInput], layers: &[LayerSpec]) -> Result<Vec<String>> {
-    let mut taken: Vec<&str> = Vec::new();
+fn names(given: &Given<'_>, layers: &[LayerSpec]) -> Result<Vec<String>> {
+    let mut taken: HashSet<&str> = HashSet::new();
     for name in layers.iter().filter_map(|l| l.name.as_deref()) {
         let sound = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(sound) || name == INPUT {
@@ -186,19 +206,18 @@ fn names(inputs: &[ModelInput], layers: &[LayerSpec]) -> Result<Vec<String>> {
             );
             return Err(Error::layer("model", message));
         }
-        if inputs.iter().any(|i| i.name == name) {
+        if given.whole.contains_key(name) {
             let message = format!("a layer and an input are both called \"{name}\"; names must be unique");
             return Err(Error::layer("model", message));
         }
-        if taken.contains(&name) {
+        if !taken.insert(name) {
             return Err(Error::layer(
                 "model",
                 format!("two layers are called \"{name}\"; names must be unique"),
             ));
         }
-        taken.push(name);
     }
-    taken.extend(inputs.iter().map(|i| i.name.as_str()));
+    taken.extend(given.whole.keys());
     let mut counts: HashMap<&str, usize> = HashMap::new();
     let mut names = Vec::with_capacity(layers.len());
     for spec in layers {
@@ -209,7 +228,7 @@ fn names(inputs: &[ModelInput], layers: &[LayerSpec]) -> Result<Vec<String>> {
                 let count = counts.entry(prefix).or_default();
                 let name = if *count == 0 { prefix.to_string() } else { format!("{prefix}_{count}") };
                 *count += 1;
-                if !taken.contains(&name.as_str()) {
+                if !taken.contains(name.as_str()) {
                     break name;
                 }
             },

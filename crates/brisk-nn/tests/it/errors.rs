@@ -2,7 +2,7 @@
 
 use brisk_graph::DType;
 use brisk_nn::prelude::*;
-use brisk_nn::{INPUT, LayerSpec, ModelConfig, Scaling};
+use brisk_nn::{INPUT, LayerSpec, ModelConfig, ModelInput, Scaling};
 use expect_test::expect;
 use serde_json::{Value as Json, json};
 
@@ -224,4 +224,35 @@ fn no_configuration_panics() {
     }
     assert!(built > 300, "only {built} models were built");
     assert!(model(&[8], "[{Dense: {units: 2}}]").is_ok());
+}
+
+#[test]
+fn a_few_words_do_not_take_all_memory_or_time() {
+    let encoder = "TextEncoder: {vocab_size: 9, hidden_size: 4, num_layers: 1000000000000, num_heads: 2, intermediate_size: 4, max_positions: 8}";
+    let config = ModelConfig {
+        inputs: ModelInput::packed_text("text"),
+        layers: serde_saphyr::from_str(&format!("[{encoder}]")).unwrap(),
+        ..ModelConfig::default()
+    };
+    let cases = [
+        model(&[1 << 14, 1 << 14], "[SinePositionEncoding]"),
+        model(
+            &[1 << 30, 1, 1],
+            "[TimeDistributed: {layer: {MultiHeadAttention: {num_heads: 1, key_dim: 1}}}]",
+        ),
+        Model::try_from(config).map_err(|e| e.to_string()),
+    ];
+    let errors = cases.map(|case| case.map(drop).unwrap_err());
+    expect![[r#"
+        sine_position_encoding: with its table of [16384, 16384] the model works out more than 134217728 numbers in advance; use shorter sequences
+        time_distributed: with its table of [1073741824, 2] the model works out more than 134217728 numbers in advance; use shorter sequences
+        encoder: expected at most 4096 num_layers, found 1000000000000
+    "#]].assert_eq(&(errors.join("\n") + "\n"));
+}
+
+#[test]
+fn names_that_nobody_means_are_not_compared_with_those_known() {
+    let (name, other) = ("x".repeat(1 << 22), "y".repeat(1 << 22));
+    assert_eq!(brisk_nn::config::closest(&name, [other.as_str()]), None);
+    assert_eq!(brisk_nn::config::closest("dens", [other.as_str(), "dense"]), Some("dense"));
 }
