@@ -21,6 +21,7 @@
 //! than the length of the files calls for, and no bytes make it panic.
 
 mod atomic;
+mod budget;
 mod checkpoint;
 mod elements;
 mod error;
