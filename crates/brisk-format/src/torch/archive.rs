@@ -8,12 +8,13 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::content::{Content, content};
 use super::pickle::{self, Parsed, Pickle, Source, Storage, Value, unsound};
+use crate::budget::Budget;
 use crate::error::quoted;
 use crate::mapped::MappedFile;
 use crate::tensors::Fault;
 
 /// The most bytes of what an archive says of its entries: of some hundred thousand, one for each storage.
-const MOST_OF_ENTRIES: usize = 32 << 20;
+const MOST_OF_ENTRIES: u64 = 32 << 20;
 /// What the format before the archives begins with.
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 /// The version of that format.
@@ -85,7 +86,7 @@ fn of_archive(file: &MappedFile) -> Parsed<(Content, Vec<Place>)> {
     };
     let mut source = source(file, data.begin, data.length)?;
     let pickle = pickle::read(&mut source)?;
-    let content = content(&pickle.values, pickle.root)?;
+    let content = content(&pickle.values, pickle.root, data.length)?;
     let place = |storage: Storage| {
         if let Some((bytes, reversed)) = storage.own {
             return Ok(Place { key: storage.key, bytes: Bytes::Own(bytes), reversed });
@@ -121,7 +122,8 @@ fn entries(file: &MappedFile) -> Parsed<(String, HashMap<String, Entry>)> {
         }
     };
     let reader = BufReader::new(file.reader().map_err(|e| Fault::Unsound(e.to_string()))?);
-    let mut archive = ZipArchive::new(Metered { reader, left: MOST_OF_ENTRIES }).map_err(fault)?;
+    let mut archive =
+        ZipArchive::new(Metered { reader, budget: Budget::new(MOST_OF_ENTRIES) }).map_err(fault)?;
     let (mut root, mut entries) = (None, HashMap::new());
     for i in 0..archive.len() {
         let entry = archive.by_index_raw(i).map_err(fault)?;
@@ -175,17 +177,16 @@ fn entries(file: &MappedFile) -> Parsed<(String, HashMap<String, Entry>)> {
 /// A reader of which only so much can be read, so that an archive of countless entries takes no countless memory.
 struct Metered<R> {
     reader: R,
-    left: usize,
+    budget: Budget,
 }
 
 impl<R: Read> Read for Metered<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
-        match self.left.checked_sub(read) {
-            Some(left) => self.left = left,
-            None => return Err(io::Error::new(io::ErrorKind::InvalidData, "it has too many entries")),
+        match self.budget.take(read) {
+            Ok(()) => Ok(read),
+            Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it has too many entries")),
         }
-        Ok(read)
     }
 }
 
@@ -253,7 +254,7 @@ fn of_legacy(file: &MappedFile) -> Parsed<(Content, Vec<Place>)> {
         *place = Some((source.read(), storage.bytes));
         source.skip(storage.bytes)?;
     }
-    let content = content(&values, root)?;
+    let content = content(&values, root, file.length())?;
     let place = |(storage, found): (Storage, Option<(u64, u64)>)| match (storage.own, found) {
         (Some((bytes, reversed)), _) => Ok(Place { key: storage.key, bytes: Bytes::Own(bytes), reversed }),
         (None, Some((begin, length))) => {

@@ -3,14 +3,19 @@
 use std::collections::HashSet;
 
 use super::pickle::{Global, Id, Parsed, Value, Values, View, unsound};
+use crate::budget::Budget;
 use crate::error::quoted;
+use crate::tensors::Fault;
 
 /// The deepest nesting of containers.
 const DEEPEST: usize = 64;
-/// The most values that a walk through containers meets: one may stand in several.
-const MOST_VISITS: usize = 1 << 22;
-/// The most bytes of all names and texts together.
-const MOST_BYTES: usize = 64 << 20;
+/// How many bytes the values of all containers may take with their names, as one may stand in several: for each byte of the pickle, beyond
+/// that, and at most.
+const BYTES: u64 = 64;
+const MORE_BYTES: u64 = 16 << 20;
+const MOST_BYTES: u64 = 128 << 20;
+/// What a value counts beside its name.
+const VALUE: usize = 16;
 
 /// A plain value beside the tensors of a checkpoint.
 ///
@@ -70,10 +75,11 @@ pub(super) struct Content {
     pub is_script: bool,
 }
 
-/// Walks through all containers of a pickle, in order.
-pub(super) fn content(values: &Values, root: Id) -> Parsed<Content> {
+/// Walks through all containers of a pickle that is no longer than so many bytes, in order.
+pub(super) fn content(values: &Values, root: Id, length: u64) -> Parsed<Content> {
     let is_script = matches!(values.get(root), Value::Object(_));
-    let mut walk = Walk { next: vec![(root, Path::default())], ..Walk::default() };
+    let most = length.saturating_mul(BYTES).saturating_add(MORE_BYTES).min(MOST_BYTES);
+    let mut walk = Walk { next: vec![(root, Path::default())], budget: Budget::new(most) };
     let mut content = Content { tensors: Vec::new(), values: Vec::new(), is_script };
     let mut names = HashSet::new();
     while let Some((id, path)) = walk.next.pop() {
@@ -86,17 +92,17 @@ pub(super) fn content(values: &Values, root: Id) -> Parsed<Content> {
             }
             // The attributes of an object stand in its own place.
             &Value::Object(Some(attributes)) => {
-                walk.spend(1, 0)?;
+                walk.spend(VALUE)?;
                 walk.next.push((attributes, path));
             }
             Value::Tensor(view) => {
-                walk.spend(0, path.name.len() + 16 * view.shape.len())?;
+                walk.spend(path.name.len() + 16 * view.shape.len())?;
                 claim(&mut names, &path)?;
                 content.tensors.push((path, View::clone(view)));
             }
             plain => {
-                if let Some(value) = plain_value(plain, |bytes| walk.spend(0, bytes))? {
-                    walk.spend(0, path.name.len())?;
+                if let Some(value) = plain_value(plain, |bytes| walk.spend(bytes))? {
+                    walk.spend(path.name.len())?;
                     claim(&mut names, &path)?;
                     content.values.push((path.name, value));
                 }
@@ -107,11 +113,9 @@ pub(super) fn content(values: &Values, root: Id) -> Parsed<Content> {
 }
 
 /// What is still to be visited, and how much has been.
-#[derive(Default)]
 struct Walk {
     next: Vec<(Id, Path)>,
-    visits: usize,
-    bytes: usize,
+    budget: Budget,
 }
 
 impl Walk {
@@ -131,7 +135,7 @@ impl Walk {
         let before = self.next.len();
         for (i, (key, item)) in items.enumerate() {
             let key = name(i, key);
-            self.spend(1, path.name.len() + key.len() + 8 * path.containers.len())?;
+            self.spend(VALUE + path.name.len() + key.len() + 8 * path.containers.len())?;
             self.next.push((item, path.join(&key)));
         }
         if let Some(added) = self.next.get_mut(before..) {
@@ -140,17 +144,14 @@ impl Walk {
         Ok(())
     }
 
-    /// Counts visits, and bytes that are kept.
-    fn spend(&mut self, visits: usize, bytes: usize) -> Parsed<()> {
-        self.visits += visits;
-        self.bytes = self.bytes.saturating_add(bytes);
-        match self.visits <= MOST_VISITS && self.bytes <= MOST_BYTES {
-            true => Ok(()),
-            false => unsound(format!(
-                "its containers hold one another so often that there are more than {MOST_VISITS} values, or {MOST_BYTES} bytes of \
-                 names and texts; save the state dict alone"
-            )),
-        }
+    /// Counts what is kept.
+    fn spend(&mut self, bytes: usize) -> Parsed<()> {
+        self.budget.take(bytes).map_err(|most| {
+            Fault::Unsound(format!(
+                "its containers hold one another so often that their values take more than {most} bytes with names and texts; save the \
+                 state dict alone"
+            ))
+        })
     }
 }
 

@@ -8,11 +8,12 @@ mod read;
 mod state_dict;
 mod weights;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use brisk_graph::{Data, Shape, Tensor};
 
+use crate::budget::Budget;
 use crate::elements::narrow;
 use crate::error::quoted;
 use crate::mapped::MappedFile;
@@ -25,8 +26,9 @@ pub use content::TorchValue;
 pub use state_dict::StateDict;
 pub use weights::WeightRule;
 
-/// How many more elements the tensors of a file may have than it has bytes: those that share their elements have more.
-const MORE_ELEMENTS: usize = 1 << 24;
+/// How many elements the tensors of a file may have for each of its bytes, and beyond that: those that share their elements have more.
+const ELEMENTS: u64 = 2;
+const MORE_ELEMENTS: u64 = 1 << 24;
 
 /// A checkpoint of PyTorch (`.pt`, `.pth`, `.bin`, `.ckpt`) that is open: what `torch.save` writes, in the format of 1.6 and newer or the one
 /// before, or a TorchScript archive, of which only the attributes are looked at. Its tensors are read one by one, when they are asked for.
@@ -158,10 +160,10 @@ impl Stored {
     }
 }
 
-/// An error if a tensor reaches out of its storage, or if all of them together are much longer than the file.
+/// An error if a tensor reaches out of its storage, or if all of them together are much longer than the file. Each name counts, as each
+/// is read for itself.
 fn check(tensors: &[Stored], places: &[Place], length: u64) -> Result<(), String> {
-    let most = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(MORE_ELEMENTS);
-    let (mut seen, mut all) = (HashSet::new(), 0usize);
+    let mut budget = Budget::of(length, ELEMENTS, MORE_ELEMENTS);
     for Stored { path, shape, view } in tensors {
         let Some(place) = places.get(view.storage as usize) else {
             return Err(format!("tensor {} has no storage", quoted(&path.name)));
@@ -177,16 +179,13 @@ fn check(tensors: &[Stored], places: &[Place], length: u64) -> Result<(), String
                 quoted(&place.key)
             ));
         }
-        if seen.insert(view) {
-            all = all.saturating_add(view.extent());
-        }
-        if all > most {
-            return Err(format!(
-                "its tensors, up to {} of {shape}, have {all} elements, which is more than {most} for a file of {length} bytes; save \
+        budget.take(view.extent()).map_err(|most| {
+            format!(
+                "its tensors, up to {} of {shape}, have more than {most} elements, which is too much for a file of {length} bytes; save \
                  expanded tensors as they were before, or with contiguous()",
                 quoted(&path.name)
-            ));
-        }
+            )
+        })?;
     }
     Ok(())
 }

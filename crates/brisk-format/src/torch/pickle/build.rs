@@ -8,6 +8,7 @@ use super::super::element;
 use super::global::Global;
 use super::source::{Parsed, unsound};
 use super::value::{Id, Storage, Value, Values, View};
+use crate::budget::Budget;
 use crate::elements::Element;
 
 /// The most arguments of a call, and the longest name of a storage.
@@ -19,14 +20,15 @@ pub(in crate::torch) struct Build {
     pub values: Values,
     pub storages: Vec<Storage>,
     keys: HashMap<String, u32>,
-    /// How many bytes of arrays may still be copied out of it.
-    copies: u64,
+    /// The bytes of arrays that may be copied out of it.
+    copies: Budget,
 }
 
 impl Build {
     /// For a file of so many bytes.
     pub fn new(length: u64) -> Build {
-        Build { values: Values::new(), storages: Vec::new(), keys: HashMap::new(), copies: length }
+        let copies = Budget::new(length);
+        Build { values: Values::new(length), storages: Vec::new(), keys: HashMap::new(), copies }
     }
 
     /// What a class or function gives for a tuple of arguments.
@@ -56,10 +58,12 @@ impl Build {
             (Global::ByteArray, &[text, _]) => return self.encode(text),
             (Global::Script, []) => Value::Object(None),
             (Global::Script, _) => Value::Object(Some(arguments)),
-            (Global::Tensor, &[storage, offset, shape, strides, ..]) => {
+            (Global::Tensor, &[storage, offset, shape, strides, ref more @ ..]) => {
+                self.check_marks(more.get(2))?;
                 self.tensor(storage, offset, shape, strides, None)?
             }
-            (Global::TypedTensor, &[storage, offset, shape, strides, _, _, element, ..]) => {
+            (Global::TypedTensor, &[storage, offset, shape, strides, _, _, element, ref more @ ..]) => {
+                self.check_marks(more.first())?;
                 self.tensor(storage, offset, shape, strides, Some(element))?
             }
             // The function that it names is one of the two above, so this ends.
@@ -156,9 +160,38 @@ impl Build {
         Ok(self.storages.len() as u32 - 1)
     }
 
-    fn tensor(&self, storage: Id, offset: Id, shape: Id, strides: Id, element: Option<Id>) -> Parsed<Value> {
+    /// An error if a tensor is marked as one whose numbers are others than those of its storage.
+    fn check_marks(&self, marks: Option<&Id>) -> Parsed<()> {
+        let marks = match marks.map(|&marks| self.values.get(marks)) {
+            Some(Value::Dict(marks)) => &marks[..],
+            _ => &[],
+        };
+        let is_true = |&&(_, value): &&(Id, Id)| matches!(self.values.get(value), Value::Bool(true));
+        let mut names = marks.iter().filter(is_true).filter_map(|&(key, _)| self.values.text(key));
+        match names.find(|name| ["neg", "conj"].contains(name)) {
+            Some(mark) => unsound(format!(
+                "a tensor is marked as {mark}, which is not followed; save what its resolve_{mark}() gives"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// A tensor that sees a storage in this way; its axes take memory.
+    fn view(&mut self, view: View) -> Parsed<Value> {
+        self.values.charge(view.shape.len())?;
+        Ok(Value::Tensor(Box::new(view)))
+    }
+
+    fn tensor(
+        &mut self,
+        storage: Id,
+        offset: Id,
+        shape: Id,
+        strides: Id,
+        element: Option<Id>,
+    ) -> Parsed<Value> {
         let values = &self.values;
-        let (Value::Storage(own, storage, start), Some(offset), Some(shape), Some(strides)) =
+        let (&Value::Storage(own, storage, start), Some(offset), Some(shape), Some(strides)) =
             (values.get(storage), values.size(offset), values.sizes(shape), values.sizes(strides))
         else {
             return unsound(
@@ -167,17 +200,15 @@ impl Build {
             );
         };
         let element = match element.map(|e| values.get(e)) {
-            None => *own,
+            None => own,
             Some(Value::Global(Global::Type(element))) => *element,
             Some(_) => return unsound("a tensor needs an element type; save the file again"),
         };
         if shape.len() != strides.len() {
             return unsound(format!("a tensor has {} sizes and {} strides", shape.len(), strides.len()));
         }
-        match offset.checked_add(*start) {
-            Some(offset) => {
-                Ok(Value::Tensor(Box::new(View { storage: *storage, element, offset, shape, strides })))
-            }
+        match offset.checked_add(start) {
+            Some(offset) => self.view(View { storage, element, offset, shape, strides }),
             None => unsound(format!("a tensor begins at element {offset} of its storage")),
         }
     }
@@ -273,11 +304,10 @@ impl Build {
             return unsound("an array of NumPy without sizes, type and bytes; save it as a tensor");
         };
         let length = bytes.len() as u64;
-        let Some(left) = self.copies.checked_sub(length) else {
+        if self.copies.take(bytes.len()).is_err() {
             return unsound("its arrays of NumPy are longer than the file");
-        };
+        }
         let own = Some((bytes.clone(), reversed));
-        self.copies = left;
         let storage =
             self.add_storage(Storage { key: "an array of NumPy".into(), bytes: length, element, own })?;
         let view = match fortran {
@@ -289,6 +319,6 @@ impl Build {
                 view
             }
         };
-        Ok(Value::Tensor(Box::new(view)))
+        self.view(view)
     }
 }

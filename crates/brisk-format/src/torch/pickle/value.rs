@@ -1,12 +1,16 @@
 //! What a pickle builds: values in one list, which refer to each other by number, so that nothing that walks or frees them recurses.
 
 use super::global::Global;
-use super::source::{Parsed, unsound};
+use super::source::Parsed;
+use crate::budget::Budget;
 use crate::elements::Element;
 use crate::tensors::Fault;
 
 /// The most values of one pickle. A checkpoint has some tens for a tensor.
-const MOST_VALUES: usize = 1 << 22;
+const MOST_VALUES: u64 = 1 << 22;
+/// The most values for each byte of a pickle, and beyond that: what is short builds little, however often it repeats it.
+const VALUES: u64 = 4;
+const MORE_VALUES: u64 = 1 << 16;
 
 /// The most axes of a tensor, as in PyTorch.
 pub(super) const MOST_AXES: usize = 64;
@@ -41,7 +45,7 @@ pub(in crate::torch) enum Value {
 }
 
 /// Where the elements of a tensor lie.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(in crate::torch) struct View {
     /// The number of its storage.
     pub storage: u32,
@@ -80,13 +84,14 @@ pub(in crate::torch) struct Storage {
 #[derive(Debug)]
 pub(in crate::torch) struct Values {
     all: Vec<Value>,
-    /// How many more may come.
-    left: usize,
+    budget: Budget,
 }
 
 impl Values {
-    pub fn new() -> Values {
-        Values { all: Vec::new(), left: MOST_VALUES }
+    /// Of a pickle that is no longer than so many bytes.
+    pub fn new(length: u64) -> Values {
+        let most = length.saturating_mul(VALUES).saturating_add(MORE_VALUES).min(MOST_VALUES);
+        Values { all: Vec::new(), budget: Budget::new(most) }
     }
 
     /// Adds a value.
@@ -98,15 +103,9 @@ impl Values {
 
     /// Counts what takes as much memory as so many values.
     pub fn charge(&mut self, values: usize) -> Parsed<()> {
-        match self.left.checked_sub(values) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => unsound(format!(
-                "it builds more than {MOST_VALUES} values; save tensors, not lists of numbers"
-            )),
-        }
+        self.budget.take(values).map_err(|most| {
+            Fault::Unsound(format!("it builds more than {most} values; save tensors, not lists of numbers"))
+        })
     }
 
     pub fn get(&self, id: Id) -> &Value {

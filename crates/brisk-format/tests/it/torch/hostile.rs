@@ -130,10 +130,10 @@ fn storages_are_as_long_as_they_are() {
         (tensor("0", 4, 0, &[2, 2], &[u64::MAX, u64::MAX]), "reaches out of its storage"),
         (tensor("0", 4, 0, &[u64::MAX, u64::MAX], &[1, 1]), "reaches out of its storage"),
         (tensor("0", 4, 0, &[1 << 40], &[1]), "reaches out of its storage"),
-        (tensor("0", 4, 0, &[1_000_000_000], &[0]), "have 1000000000 elements, which is more than"),
-        (tensor("0", 4, 0, &[u64::MAX, 3], &[0, 0]), "which is more than"),
-        (tensor("0", 4, 0, &[u64::MAX, u64::MAX, 0], &[1, 1, 1]), "which is more than"),
-        (tensor("0", 4, 0, &[0, u64::MAX, u64::MAX], &[1, 1, 1]), "which is more than"),
+        (tensor("0", 4, 0, &[1_000_000_000], &[0]), "elements, which is too much"),
+        (tensor("0", 4, 0, &[u64::MAX, 3], &[0, 0]), "which is too much"),
+        (tensor("0", 4, 0, &[u64::MAX, u64::MAX, 0], &[1, 1, 1]), "which is too much"),
+        (tensor("0", 4, 0, &[0, u64::MAX, u64::MAX], &[1, 1, 1]), "which is too much"),
         (tensor("0", 4, 0, &[2, 2], &[1]), "a tensor has 2 sizes and 1 strides"),
         (tensor("0", 4, 0, &[1; 65], &[1; 65]), "at most 64 axes"),
     ] {
@@ -149,16 +149,59 @@ fn storages_are_as_long_as_they_are() {
 }
 
 #[test]
-fn a_view_that_is_named_often_counts_once() {
-    // 2^24 elements over one: as many as there may be; but not twice with other sizes.
+fn a_view_counts_as_often_as_it_is_named() {
+    // 2^24 elements over one, and twice the bytes of the file: as many as there may be.
     let many = |shape: &[u64]| tensor("0", 4, 0, shape, &vec![0; shape.len()]);
     assert!(open(&many(&[1 << 24])).1.is_ok());
-    refuses(&many(&[1 << 24, 2]), "which is more than");
-    let once = tensor("0", 4, 0, &[1 << 24], &[0]);
-    let inner = &once[3 + text("w").len()..once.len() - 2];
-    let twice = [b"(".to_vec(), inner.to_vec(), b"q\x01h\x01h\x01t.".to_vec()].concat();
-    let (_dir, file) = open(&twice);
-    assert_eq!(file.unwrap().names().count(), 3);
+    refuses(&many(&[1 << 24, 2]), "which is too much");
+    let named = |times: usize, size: u64| {
+        let once = tensor("0", 4, 0, &[size], &[0]);
+        let inner = &once[3 + text("w").len()..once.len() - 2];
+        open(
+            &[b"(".to_vec(), inner.to_vec(), b"q\x01".to_vec(), b"h\x01".repeat(times - 1), b"t.".to_vec()]
+                .concat(),
+        )
+        .1
+    };
+    // Each name is read into memory of its own.
+    assert_eq!(named(4, 1 << 22).unwrap().names().count(), 4);
+    let error = named(5, 1 << 22).unwrap_err();
+    assert!(error.contains("up to \"4\" of [4194304], have more than"), "{error}");
+}
+
+#[test]
+fn what_is_short_builds_little() {
+    // A list of 1000 numbers, and a list that holds it 1000 times.
+    let numbers = [b"(".to_vec(), b"K\x07".repeat(1000), b"lq\x01".to_vec()].concat();
+    let lists = [&numbers[..], b"(", &b"h\x01".repeat(1000), b"l."].concat();
+    refuses(&lists, "its containers hold one another so often");
+    // A dictionary made of the same pairs again and again.
+    let pairs = [b"(".to_vec(), b"NN\x86".repeat(1000), b"lq\x01".to_vec()].concat();
+    let dicts = b"ccollections\nOrderedDict\nh\x01\x85R0".repeat(1000);
+    refuses(&[&pairs[..], &dicts, b"."].concat(), "values; save tensors, not lists of numbers");
+    // A tensor of 64 axes, made again and again of the same sizes.
+    let wide = tensor("0", 4, 0, &[1; 64], &[1; 64]);
+    let value = &wide[3 + text("w").len()..wide.len() - 2];
+    let call = value.iter().position(|&b| b == b'(').unwrap();
+    let make = [&value[..call], b"q\x01", &value[call..value.len() - 1], b"q\x02R"].concat();
+    let again = b"h\x01h\x02R0".repeat(3000);
+    refuses(&[&make[..], &again, b"."].concat(), "values; save tensors, not lists of numbers");
+}
+
+#[test]
+fn marks_that_change_numbers_are_refused() {
+    let marked = |marks: &[u8]| {
+        let plain = tensor("0", 4, 0, &[4], &[1]);
+        let end = plain.len() - b"tRs.".len();
+        open(&[&plain[..end], marks, &plain[end..]].concat()).1
+    };
+    let mark = |name: &str, value: &[u8]| [b"}".to_vec(), text(name), value.to_vec(), b"s".to_vec()].concat();
+    assert!(marked(&mark("neg", b"\x89")).is_ok());
+    assert!(marked(b"}").is_ok());
+    for name in ["neg", "conj"] {
+        let error = marked(&mark(name, b"\x88")).unwrap_err();
+        assert!(error.contains(&format!("a tensor is marked as {name}")), "{error}");
+    }
 }
 
 #[test]
@@ -182,7 +225,7 @@ fn depth_and_bombs_are_bounded() {
     // One long text under many names.
     let long = text(&"x".repeat(1 << 20));
     let list = [b"(".to_vec(), long, b"q\x00".to_vec(), b"h\x00".repeat(1000), b"l.".to_vec()].concat();
-    refuses(&list, "bytes of names and texts");
+    refuses(&list, "bytes with names and texts");
     // One long tuple as the arguments of many calls.
     let calls = b"ccollections\nOrderedDict\nh\x00R".repeat(10_000);
     refuses(
