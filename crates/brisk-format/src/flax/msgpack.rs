@@ -7,16 +7,18 @@ use rmp::Marker;
 use rmp::decode::{RmpRead, read_marker};
 
 use super::FlaxCheckpoint;
+use crate::budget::Budget;
 use crate::elements::{Element, Elements, narrow};
 use crate::source::Source;
 use crate::tensors::Fault;
 
 /// How deep names may be nested.
 const MOST_DEEP: usize = 64;
-/// How many arrays and numbers there may be: a number takes one byte in a file, and more in memory.
-const MOST_LEAVES: usize = 1 << 20;
-/// How much longer than the file all names may be together.
-const MOST_NAMES: u64 = 64;
+/// What an array, a number or a text takes in memory beside its name and its elements, in bytes; in a file a number takes one.
+const LEAF: usize = 256;
+/// How much all of these may take with their names, for each byte of the file and beyond that.
+const BYTES: u64 = 16;
+const MORE_BYTES: u64 = 64 << 20;
 /// The most axes that NumPy's arrays have.
 const MOST_AXES: usize = 64;
 /// The first name of a map that stands for an array in chunks.
@@ -28,8 +30,8 @@ const COMPLEX: i8 = 2;
 const SCALAR: i8 = 3;
 
 pub(super) fn read(file: &mut Source) -> Result<FlaxCheckpoint, Fault> {
-    let most_names = file.left().saturating_mul(MOST_NAMES);
-    let mut tree = Tree { file, found: FlaxCheckpoint::default(), path: String::new(), names: 0, most_names };
+    let budget = Budget::of(file.left(), BYTES, MORE_BYTES);
+    let mut tree = Tree { file, found: FlaxCheckpoint::default(), path: String::new(), budget };
     match tree.marker()? {
         Kind::Map(entries) => tree.map(entries, 0)?,
         other => return Err(Fault::Unsound(format!("it begins with {other:?}; expected a map"))),
@@ -60,9 +62,7 @@ struct Tree<'a> {
     found: FlaxCheckpoint,
     /// The name of what is being read.
     path: String,
-    /// The length of all names so far.
-    names: u64,
-    most_names: u64,
+    budget: Budget,
 }
 
 impl Tree<'_> {
@@ -131,18 +131,13 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// Keeps names from filling the memory.
+    /// Keeps numbers and names from filling the memory.
     fn account(&mut self) -> Result<(), Fault> {
-        self.names += self.path.len() as u64;
-        if self.found.tensors.len() + self.found.texts.len() >= MOST_LEAVES {
-            return Err(Fault::Unsupported(format!(
-                "it has more than {MOST_LEAVES} arrays, numbers and texts"
-            )));
-        }
-        match self.names <= self.most_names {
-            true => Ok(()),
-            false => Err(Fault::Unsound("its names share more with each other than names do".into())),
-        }
+        self.budget.take(LEAF + 2 * self.path.len()).map_err(|most| {
+            Fault::Unsupported(format!(
+                "its arrays, numbers and texts take more than {most} bytes with their names"
+            ))
+        })
     }
 
     fn extension(&mut self, length: u32, kind: i8) -> Result<Tensor, Fault> {
