@@ -205,6 +205,9 @@ pub(crate) fn transposed(tensor: &Tensor) -> brisk_graph::Result<Tensor> {
     let &[rows, columns] = tensor.shape().dims() else { return Ok(tensor.clone()) };
     let from = tensor.f32s()?;
     let mut result = Tensor::zeros(DType::F32, [columns, rows]);
+    if from.is_empty() {
+        return Ok(result);
+    }
     let to = result.f32s_mut()?;
     for row in (0..rows).step_by(BLOCK) {
         for column in (0..columns).step_by(BLOCK) {
@@ -216,4 +219,18 @@ pub(crate) fn transposed(tensor: &Tensor) -> brisk_graph::Result<Tensor> {
         }
     }
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_elements_is_transposed_at_once() {
+        let many = 1 << 50;
+        for shape in [[many, 0], [0, many]] {
+            let turned = transposed(&Tensor::zeros(DType::F32, shape)).unwrap();
+            assert_eq!(turned.shape().dims(), [shape[1], shape[0]]);
+        }
+    }
 }

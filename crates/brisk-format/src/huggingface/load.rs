@@ -1,6 +1,6 @@
 //! Reading the tensors of a folder by Brisk's names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use brisk_runtime::State;
 
@@ -115,6 +115,10 @@ fn check_decoder(config: &HfConfig, shards: &Shards, head: &Head, state: &State)
 /// Says of each tensor that was not read why it was not.
 fn account(config: &HfConfig, head: &Head, prefix: &str, left: BTreeSet<&str>, report: &mut LoadReport) {
     let names = config.family.names();
+    let fresh: HashSet<&str> = report.fresh.iter().map(|(ours, _)| ours.as_str()).collect();
+    let resized = if fresh.is_empty() { Vec::new() } else { tensors(config, head, prefix) };
+    let resized = resized.into_iter().filter(|named| fresh.contains(named.ours.as_str()));
+    let resized: HashSet<String> = resized.map(|named| named.theirs).collect();
     let of = |parts: &[Part], base: &str, name: &str| parts.iter().any(|p| belongs(p, base, name));
     let reason = |name: &str| {
         let base = name.strip_prefix(prefix).unwrap_or(name);
@@ -125,13 +129,7 @@ fn account(config: &HfConfig, head: &Head, prefix: &str, left: BTreeSet<&str>, r
             _ if names.decoder.contains(&name) && *head == Head::MaskedLanguageModel => {
                 "the same as the embeddings"
             }
-            _ if report
-                .fresh
-                .iter()
-                .any(|(ours, _)| theirs(config, head, prefix, ours).as_deref() == Some(name)) =>
-            {
-                "of another size than the task needs"
-            }
+            _ if resized.contains(name) => "of another size than the task needs",
             _ if of(names.pooler.as_slice(), prefix, name) => "the pooler is not used",
             _ if names.decoder.contains(&name) || of(names.masked, "", name) => {
                 "the head for masked tokens is not used"
@@ -150,11 +148,6 @@ fn account(config: &HfConfig, head: &Head, prefix: &str, left: BTreeSet<&str>, r
         }
     }
     (report.ignored, report.unexpected) = (ignored, unexpected);
-}
-
-/// The family's name of one of our tensors.
-fn theirs(config: &HfConfig, head: &Head, prefix: &str, ours: &str) -> Option<String> {
-    tensors(config, head, prefix).into_iter().find(|n| n.ours == ours).map(|n| n.theirs)
 }
 
 /// True if a name is one of a part's.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::hashed::read_whole;
@@ -52,11 +54,11 @@ impl Sentences {
         if !path.exists() {
             return Ok(None);
         }
-        let modules = read_json(&path)?;
+        let modules: Value = read_json(&path)?;
         let Value::Array(modules) = &modules else {
             return Err(Error::content(&path, "expected a list of modules"));
         };
-        let mut read = Sentences { pooling: SentencePooling::Mean, normalize: false, max_length: None };
+        let (mut pooled, mut normalize) = (None, false);
         for module in modules {
             let text = |key: &str| module.get(key).and_then(Value::as_str);
             let kind = text("type").map(|t| t.rsplit('.').next().unwrap_or(t));
@@ -74,9 +76,9 @@ impl Sentences {
                         return Err(Error::content(&path, message));
                     }
                     let path = folder.join(place).join(super::CONFIG);
-                    read.pooling = pooling(&read_json(&path)?).map_err(|m| Error::content(&path, m))?;
+                    pooled = Some(pooling(&read_json(&path)?).map_err(|m| Error::content(&path, m))?);
                 }
-                Some("Normalize") => read.normalize = true,
+                Some("Normalize") => normalize = true,
                 _ => {
                     let found = module.get("type").unwrap_or(&Value::Null);
                     return Err(Error::content(
@@ -88,12 +90,23 @@ impl Sentences {
                 }
             }
         }
+        let Some(pooling) = pooled else {
+            return Err(Error::content(
+                &path,
+                "expected a module Pooling, found none: without it texts have no vectors; add one, or remove the file",
+            ));
+        };
         let path = folder.join(LENGTHS);
-        if path.exists() {
-            let length = read_json(&path)?.get("max_seq_length").and_then(Value::as_u64);
-            read.max_length = length.and_then(|n| n.try_into().ok()).filter(|&n: &usize| n > 0);
+        let lengths: Value = if path.exists() { read_json(&path)? } else { Value::Null };
+        if lengths.get("do_lower_case") == Some(&Value::Bool(true)) && !lowers(folder)? {
+            return Err(Error::content(
+                &path,
+                "do_lower_case: expected false, or a tokenizer that does it itself, found true; let the normalizer in tokenizer.json do it",
+            ));
         }
-        Ok(Some(read))
+        let length = lengths.get("max_seq_length").and_then(Value::as_u64);
+        let max_length = length.and_then(|n| n.try_into().ok()).filter(|&n: &usize| n > 0);
+        Ok(Some(Sentences { pooling, normalize, max_length }))
     }
 
     /// The files to write: names and contents.
@@ -119,6 +132,33 @@ impl Sentences {
         }
         Ok(files)
     }
+}
+
+/// Whether the tokenizer of a folder makes capital letters small.
+fn lowers(folder: &Path) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Tokenizer {
+        normalizer: Option<Value>,
+    }
+    fn does(normalizer: &Value) -> bool {
+        match normalizer.get("type").and_then(Value::as_str) {
+            Some("Lowercase") => true,
+            Some("BertNormalizer") => normalizer.get("lowercase") == Some(&Value::Bool(true)),
+            Some("Sequence") => {
+                let all = normalizer.get("normalizers").and_then(Value::as_array);
+                all.is_some_and(|all| all.iter().any(does))
+            }
+            _ => false,
+        }
+    }
+    let [whole, config] = ["tokenizer.json", "tokenizer_config.json"].map(|name| folder.join(name));
+    if whole.is_file() {
+        let Tokenizer { normalizer } = read_json(&whole)?;
+        return Ok(normalizer.is_some_and(|n| does(&n)));
+    }
+    // Of what only has a list of words, this is so unless it is switched off.
+    let config: Value = if config.is_file() { read_json(&config)? } else { Value::Null };
+    Ok(config.get("do_lower_case") != Some(&Value::Bool(false)))
 }
 
 /// The one mode that is switched on.
@@ -153,7 +193,7 @@ fn pooling(config: &Value) -> std::result::Result<SentencePooling, String> {
     })
 }
 
-fn read_json(path: &Path) -> Result<Value> {
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let (bytes, _) = read_whole(path, "a file that sentence-transformers wrote")?;
     serde_json::from_slice(&bytes).map_err(|e| Error::content(path, e))
 }

@@ -2,10 +2,63 @@
 
 use std::fs;
 
-use brisk_format::HfFolder;
+use brisk_format::{HfFolder, save_tensors};
+use brisk_graph::{DType, Tensor};
 use proptest::prelude::*;
 
-use super::{copy, golden};
+use super::{copy, edit, golden};
+
+/// The tensors of a layer of size 1.
+const LAYER: [(&str, &[usize]); 16] = [
+    ("attention.self.query.weight", &[1, 1]),
+    ("attention.self.query.bias", &[1]),
+    ("attention.self.key.weight", &[1, 1]),
+    ("attention.self.key.bias", &[1]),
+    ("attention.self.value.weight", &[1, 1]),
+    ("attention.self.value.bias", &[1]),
+    ("attention.output.dense.weight", &[1, 1]),
+    ("attention.output.dense.bias", &[1]),
+    ("attention.output.LayerNorm.weight", &[1]),
+    ("attention.output.LayerNorm.bias", &[1]),
+    ("intermediate.dense.weight", &[1, 1]),
+    ("intermediate.dense.bias", &[1]),
+    ("output.dense.weight", &[1, 1]),
+    ("output.dense.bias", &[1]),
+    ("output.LayerNorm.weight", &[1]),
+    ("output.LayerNorm.bias", &[1]),
+];
+
+/// Each strange name against each of a model's, for a head that is not there, would take minutes.
+#[test]
+fn many_strange_names_beside_many_layers_are_listed() {
+    const LAYERS: usize = 1000;
+    const STRANGE: usize = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = copy("bert", dir.path());
+    edit(
+        &path.join("config.json"),
+        serde_json::json!({"num_hidden_layers": LAYERS, "hidden_size": 1, "num_attention_heads": 1, "intermediate_size": 1,
+            "vocab_size": 1, "max_position_embeddings": 1, "type_vocab_size": 1}),
+    );
+    let embeddings = [
+        ("word_embeddings.weight", &[1, 1][..]),
+        ("position_embeddings.weight", &[1, 1]),
+        ("token_type_embeddings.weight", &[1, 1]),
+        ("LayerNorm.weight", &[1]),
+        ("LayerNorm.bias", &[1]),
+    ];
+    let embeddings = embeddings.map(|(name, shape)| (format!("bert.embeddings.{name}"), shape));
+    let layers = (0..LAYERS)
+        .flat_map(|i| LAYER.map(|(name, shape)| (format!("bert.encoder.layer.{i}.{name}"), shape)));
+    let strange = (0..STRANGE).map(|i| (format!("strange.{i}"), &[0][..]));
+    let tensors = embeddings.into_iter().chain(layers).chain(strange);
+    let state = tensors.map(|(name, shape)| (name, Tensor::zeros(DType::F32, shape))).collect();
+    save_tensors(&path.join("model.safetensors"), &state).unwrap();
+    let folder = HfFolder::open(&path).unwrap();
+    let (_, report) = folder.load_state(folder.head()).unwrap();
+    assert_eq!((report.unexpected.len(), report.loaded.len()), (STRANGE, 5 + 16 * LAYERS));
+    assert_eq!(report.fresh.len(), 4);
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]

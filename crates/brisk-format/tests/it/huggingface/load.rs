@@ -169,6 +169,33 @@ fn sentences_are_understood() {
 }
 
 #[test]
+fn sentences_that_would_have_other_vectors_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = copy("bert-shards", dir.path());
+    let opened = || HfFolder::open(&path).map(drop).map_err(|e| e.to_string());
+    let refused = || opened().unwrap_err();
+    // What makes letters small before the tokenizer, which does not.
+    fs::write(path.join("sentence_bert_config.json"), r#"{"do_lower_case": true}"#).unwrap();
+    opened().unwrap();
+    fs::write(path.join("tokenizer_config.json"), r#"{"do_lower_case": false}"#).unwrap();
+    assert!(refused().contains("do_lower_case: expected false, or a tokenizer that does it itself"));
+    for (normalizer, does) in [
+        (json!(null), false),
+        (json!({"type": "NFC"}), false),
+        (json!({"type": "BertNormalizer", "lowercase": false}), false),
+        (json!({"type": "BertNormalizer", "lowercase": true}), true),
+        (json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}), true),
+    ] {
+        let tokenizer = json!({"normalizer": normalizer, "model": {"type": "WordPiece"}});
+        fs::write(path.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        assert_eq!(opened().is_ok(), does, "{normalizer}");
+    }
+    let modules = json!([{"type": "sentence_transformers.models.Transformer", "path": ""}]);
+    fs::write(path.join("modules.json"), modules.to_string()).unwrap();
+    assert!(refused().contains("expected a module Pooling, found none"));
+}
+
+#[test]
 fn heads_follow_from_the_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let path = copy("bert", dir.path());
