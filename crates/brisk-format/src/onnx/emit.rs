@@ -26,6 +26,7 @@ pub(crate) struct Emitter {
     /// How often a name has been asked for.
     asked: HashMap<String, usize>,
     ints: HashMap<(Vec<usize>, Vec<i64>), String>,
+    ones: HashMap<Vec<usize>, String>,
     left: usize,
 }
 
@@ -39,6 +40,7 @@ impl Emitter {
             names: kept.into_iter().collect(),
             asked: HashMap::new(),
             ints: HashMap::new(),
+            ones: HashMap::new(),
             left: MOST_STEPS,
         }
     }
@@ -141,6 +143,18 @@ impl Emitter {
         let name = self.unique("ints");
         self.graph.constants.insert(name.clone(), constant);
         self.ints.insert(key, name.clone());
+        Ok(name)
+    }
+
+    /// Ones in a shape, the same for all who ask for them.
+    pub fn ones(&mut self, shape: Vec<usize>) -> Result<String, String> {
+        if let Some(name) = self.ones.get(&shape) {
+            return Ok(name.clone());
+        }
+        let elements = shape.iter().product();
+        let ones = Tensor::new(&shape[..], vec![1.0f32; elements]).map_err(|e| e.to_string())?;
+        let name = self.weights("ones", Constant::Numbers(Elem::Float, ones), false);
+        self.ones.insert(shape, name.clone());
         Ok(name)
     }
 

@@ -10,11 +10,11 @@ use brisk_runtime::State;
 use proptest::prelude::*;
 
 const V1: u32 = 0xF993_FAC8;
-const V2: u32 = 0xF993_FAC9;
+pub const V2: u32 = 0xF993_FAC9;
 const V3: u32 = 0xF993_FACA;
 
 /// One array, as a version of MXNet writes it.
-fn array(version: u32, flag: i32, shape: &[u32], values: &[u8]) -> Vec<u8> {
+pub fn array(version: u32, flag: i32, shape: &[u32], values: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     if version != 0 {
         bytes.extend(version.to_le_bytes());
@@ -35,7 +35,7 @@ fn array(version: u32, flag: i32, shape: &[u32], values: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn list(arrays: &[Vec<u8>], names: &[&str]) -> Vec<u8> {
+pub fn list(arrays: &[Vec<u8>], names: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for head in [0x112, 0, arrays.len() as u64] {
         bytes.extend(head.to_le_bytes());

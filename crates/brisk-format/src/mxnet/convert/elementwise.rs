@@ -3,13 +3,20 @@
 use brisk_onnx::{Attribute, Elem};
 
 use super::call::{Call, Made, Operator, loss, op};
+use crate::error::quoted;
 use crate::onnx::emit::text;
 
 pub(super) const OPS: &[Operator] = &[
     op("Activation", activation),
     op("BlockGrad", first),
     op("Cast", cast),
-    op("Dropout", first),
+    op("Dropout", |c| match c.text("mode", "training") {
+        "training" => first(c),
+        other => Err(format!(
+            "attribute \"mode\": expected training, found {}; save the model without dropout that answers with chance",
+            quoted(other)
+        )),
+    }),
     op("ElementWiseSum", |c| c.same("Sum")),
     op("LeakyReLU", leaky),
     loss("LinearRegressionOutput", first),

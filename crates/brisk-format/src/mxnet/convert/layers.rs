@@ -1,7 +1,6 @@
 //! Layers: what has weights, pooling, normalizations, and the losses that a model ends with.
 
-use brisk_graph::Tensor;
-use brisk_onnx::{Attribute, Constant, Elem};
+use brisk_onnx::{Attribute, Elem};
 
 use super::call::{Call, Made, Operator, loss, op};
 use crate::onnx::emit::text;
@@ -151,9 +150,7 @@ fn batch_norm(c: &mut Call<'_>) -> Made {
     let (x, mut gamma, beta, mean, variance) = (c.x(0)?, c.x(1)?, c.x(2)?, c.x(3)?, c.x(4)?);
     if c.flag("fix_gamma", true)? {
         let shape = c.dims(1).ok_or("its gamma is no parameter")?;
-        let elements = shape.iter().product();
-        let ones = Tensor::new(shape, vec![1.0f32; elements]).map_err(|e| e.to_string())?;
-        gamma = c.emit.weights("ones", Constant::Numbers(Elem::Float, ones), false);
+        gamma = c.emit.ones(shape)?;
     }
     let eps = c.float("eps", 1e-3)?;
     c.done("BatchNormalization", &[&x, &gamma, &beta, &mean, &variance], vec![epsilon(eps)])

@@ -10,6 +10,7 @@ mod movement;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use brisk_graph::Data;
 use brisk_onnx::{Constant, Dim, Elem, Port, Type};
 
 use self::call::{Call, Operator, operator};
@@ -73,13 +74,17 @@ fn convert(graph: &MxnetSymbol, parameters: MxnetParameters) -> Result<OnnxFile,
             let run = operator(&node.op).ok_or("it has no translation").map_err(|m| within(m.into()))?;
             (run.make)(&mut call).map_err(within)?
         } else if let Some(tensor) = has(&node.name) {
-            let elem = if tensor.dtype().is_float() { Elem::Float } else { Elem::Int64 };
             let trainable = parameters.arguments.get(&node.name).is_some();
-            let constant = match elem {
-                Elem::Float => Constant::Numbers(elem, tensor.clone()),
-                _ => {
-                    let ints = tensor.to_f64s().into_iter().map(|v| v as i64).collect();
-                    Constant::ints(elem, &tensor.shape()[..], ints).map_err(|e| e.to_string())?
+            let ints: Option<Vec<i64>> = match tensor.data() {
+                Data::F32(_) | Data::F64(_) => None,
+                Data::I64(v) => Some(v.clone()),
+                Data::I32(v) => Some(v.iter().map(|&v| v.into()).collect()),
+                Data::U8(v) => Some(v.iter().map(|&v| v.into()).collect()),
+            };
+            let constant = match ints {
+                None => Constant::Numbers(Elem::Float, tensor.clone()),
+                Some(ints) => {
+                    Constant::ints(Elem::Int64, &tensor.shape()[..], ints).map_err(|e| e.to_string())?
                 }
             };
             vec![emit.variable(&node.name, constant, trainable)]

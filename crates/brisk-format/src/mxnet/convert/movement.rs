@@ -3,6 +3,7 @@
 use brisk_onnx::{Attribute, Elem};
 
 use super::call::{Call, Made, Operator, op};
+use crate::error::quoted;
 use crate::onnx::emit::text;
 
 pub(super) const OPS: &[Operator] = &[
@@ -12,9 +13,13 @@ pub(super) const OPS: &[Operator] = &[
     op("Reshape", reshape),
     op("SliceChannel", split),
     op("argmax", argmax),
-    op("batch_dot", |c| dot(c, ["...ij", "...ji"], ["...jk", "...kj"])),
+    op("batch_dot", |c| {
+        let (a, b) = (c.x(0)?, c.x(1)?);
+        let y = product(c, &a, &b, "...")?;
+        Ok(vec![y])
+    }),
     op("concat", concat),
-    op("dot", |c| dot(c, ["ij", "ji"], ["jk", "kj"])),
+    op("dot", dot),
     op("expand_dims", |c| {
         let (x, axis) = (c.x(0)?, c.int("axis", 0)?);
         let axes = c.list(&[axis])?;
@@ -55,11 +60,7 @@ pub(super) const OPS: &[Operator] = &[
     }),
     op("sum", |c| reduce(c, "ReduceSum")),
     op("sum_axis", |c| reduce(c, "ReduceSum")),
-    op("take", |c| {
-        let (x, at, axis) = (c.x(0)?, c.x(1)?, c.int("axis", 0)?);
-        let at = c.cast(&at, Elem::Int64)?;
-        c.done("Gather", &[&x, &at], vec![("axis", Attribute::Int(axis))])
-    }),
+    op("take", take),
     op("tile", |c| {
         let (x, repeats) = (c.x(0)?, c.ints("reps")?.unwrap_or_default());
         let repeats = c.list(&repeats)?;
@@ -216,17 +217,57 @@ fn argmax(c: &mut Call<'_>) -> Made {
     Ok(vec![c.cast(&at, Elem::Float)?])
 }
 
-/// Of matrices; either may be transposed.
-fn dot(c: &mut Call<'_>, left: [&str; 2], right: [&str; 2]) -> Made {
-    let (a, b) = (c.x(0)?, c.x(1)?);
-    let (ta, tb) = (c.flag("transpose_a", false)?, c.flag("transpose_b", false)?);
-    if !ta && !tb {
-        return c.done("MatMul", &[&a, &b], vec![]);
+/// Indices that are out of range are the nearest one that is in it, or begin again, as the mode says.
+fn take(c: &mut Call<'_>) -> Made {
+    let (x, at, axis) = (c.x(0)?, c.x(1)?, c.int("axis", 0)?);
+    let (clips, wraps) = match c.text("mode", "clip") {
+        "clip" => (true, false),
+        "wrap" => (false, true),
+        "raise" => (false, false),
+        other => {
+            return Err(format!("attribute \"mode\": expected clip, wrap or raise, found {}", quoted(other)));
+        }
+    };
+    let mut at = c.cast(&at, Elem::Int64)?;
+    if clips || wraps {
+        let size = sizes(c, &x, axis, Some(axis.saturating_add(1)).filter(|&end| end != 0))?;
+        if wraps {
+            at = c.emit("Mod", &[&at, &size], vec![])?;
+        } else {
+            let (zero, one) = (c.list(&[0])?, c.list(&[1])?);
+            let last = c.emit("Sub", &[&size, &one], vec![])?;
+            at = c.emit("Max", &[&at, &zero], vec![])?;
+            at = c.emit("Min", &[&at, &last], vec![])?;
+        }
     }
-    let [plain, turned] = left;
-    let left = if ta { turned } else { plain };
-    let [plain, turned] = right;
-    let right = if tb { turned } else { plain };
-    let result = if left.starts_with("...") { "...ik" } else { "ik" };
-    c.done("Einsum", &[&a, &b], vec![("equation", text(&format!("{left},{right}->{result}")))])
+    c.done("Gather", &[&x, &at], vec![("axis", Attribute::Int(axis))])
+}
+
+/// Along the last axis of the first and the first axis of the second, or the other way round where one is transposed. Both become matrices.
+fn dot(c: &mut Call<'_>) -> Made {
+    let mut shapes = Vec::new();
+    let mut matrix = |c: &mut Call<'_>, i: usize, along_first: bool| {
+        let x = c.x(i)?;
+        let (axis, start, end) = if along_first { (1, 1, None) } else { (-1, 0, Some(-1)) };
+        shapes.push(sizes(c, &x, start, end)?);
+        c.emit("Flatten", &[&x], vec![("axis", Attribute::Int(axis))])
+    };
+    let (ta, tb) = (c.flag("transpose_a", false)?, c.flag("transpose_b", false)?);
+    let (a, b) = (matrix(c, 0, ta)?, matrix(c, 1, !tb)?);
+    let y = product(c, &a, &b, "")?;
+    let shapes: Vec<&str> = shapes.iter().map(String::as_str).collect();
+    let shape = c.emit("Concat", &shapes, vec![("axis", Attribute::Int(0))])?;
+    c.done("Reshape", &[&y, &shape], vec![])
+}
+
+/// Of matrices, either of which may be transposed; `before` stands for their other axes.
+fn product(c: &mut Call<'_>, a: &str, b: &str, before: &str) -> Result<String, String> {
+    let (left, right) = match (c.flag("transpose_a", false)?, c.flag("transpose_b", false)?) {
+        (false, false) => return c.emit("MatMul", &[a, b], vec![]),
+        (false, true) => ("ij", "kj"),
+        (true, false) => ("ji", "jk"),
+        (true, true) => ("ji", "kj"),
+    };
+    let equation = format!("{before}{left},{before}{right}->{before}ik");
+    c.emit("Einsum", &[a, b], vec![("equation", text(&equation))])
 }
