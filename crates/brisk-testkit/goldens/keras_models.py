@@ -412,6 +412,12 @@ with h5py.File(HOSTILE / "huge.h5", "w") as file, h5py.File(HERE / "mlp.h5") as 
     weight = file["model_weights"].visititems(lambda n, o: n if n.endswith("kernel") else None)
     del file["model_weights"][weight]
     file["model_weights"].create_dataset(weight, shape=(10**5, 10**5), dtype="f4", chunks=(1000, 1000), compression="gzip")
+with h5py.File(HOSTILE / "chunks.h5", "w") as file:
+    file.create_dataset("w", data=np.zeros(400 * 4096, np.float32), chunks=(4096,), compression="gzip")
+# It says that it is as long as one of its chunks.
+whole = (HOSTILE / "chunks.h5").read_bytes()
+assert whole.count((400 * 4096).to_bytes(8, "little")) == 2
+(HOSTILE / "chunks.h5").write_bytes(whole.replace((400 * 4096).to_bytes(8, "little"), (4096).to_bytes(8, "little")))
 with h5py.File(HOSTILE / "half.h5", "w") as file, h5py.File(HERE / "mlp.h5") as source:
     for key, value in source.attrs.items():
         file.attrs[key] = value

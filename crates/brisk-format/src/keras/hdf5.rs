@@ -1,6 +1,6 @@
 //! HDF5 files of others: the groups, attributes and tensors that Keras writes.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use brisk_graph::{Data, Tensor};
@@ -8,13 +8,16 @@ use half::{bf16, f16};
 use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, FileAccessProperties, Group, MetadataCacheConfig};
 
 use super::region::Region;
+use crate::budget::Budget;
 
 /// Groups nest so deep at most.
 const DEEPEST: usize = 32;
 /// The shortest header of an object, in bytes: a file has no more objects than fit into it.
 const SHORTEST: u64 = 16;
-/// By how much a tensor may be packed.
+/// By how much tensors may be packed all together.
 const PACKED: u64 = 100;
+/// How often those that are not packed may be read: several names may be of one tensor.
+const PLAIN: u64 = 2;
 /// Filters by their registered numbers: deflate, shuffle, fletcher32, LZF.
 const FILTERS: [u16; 4] = [1, 2, 3, 32000];
 
@@ -25,8 +28,9 @@ pub(super) struct Hdf5 {
     groups: HashMap<String, Group>,
     tensors: HashMap<String, Dataset>,
     length: u64,
-    /// Bytes of tensors that may still be read.
-    left: Cell<u64>,
+    /// The bytes of tensors that may be read: of those that are packed, and of others.
+    packed: RefCell<Budget>,
+    plain: RefCell<Budget>,
 }
 
 impl Hdf5 {
@@ -39,7 +43,8 @@ impl Hdf5 {
             groups: HashMap::new(),
             tensors: HashMap::new(),
             length,
-            left: Cell::new(length.saturating_mul(PACKED)),
+            packed: RefCell::new(Budget::of(length, PACKED, 0)),
+            plain: RefCell::new(Budget::of(length, PLAIN, 0)),
         };
         let mut waiting = vec![(String::new(), 0, file.root())];
         while let Some((path, depth, group)) = waiting.pop() {
@@ -84,8 +89,18 @@ impl Hdf5 {
         self.tensors.contains_key(path)
     }
 
+    /// Reads a tensor of floats as f32.
+    pub fn floats(&self, path: &str) -> Result<Tensor, String> {
+        match self.tensors.get(path).map(Dataset::datatype) {
+            None | Some(Ok(Datatype::FloatingPoint { .. }) | Err(_)) => self.tensor(path),
+            Some(Ok(_)) => Err(format!(
+                "tensor {path:?}: expected floats, found other elements, as quantized models have them; save the model with float32 weights"
+            )),
+        }
+    }
+
     /// Reads a tensor as f32.
-    pub fn tensor(&self, path: &str) -> Result<Tensor, String> {
+    fn tensor(&self, path: &str) -> Result<Tensor, String> {
         let fail = |message: String| format!("tensor {path:?}: {message}");
         let Some(tensor) = self.tensors.get(path) else {
             return Err(format!("there is no tensor {path:?}; save the model again"));
@@ -127,27 +142,43 @@ impl Hdf5 {
             ));
         }
         let bytes = |dims: &[u64]| dims.iter().fold(size, |n, &d| n.saturating_mul(d));
-        let chunk = tensor.chunk_shape().map_err(|e| e.to_string())?;
         let filters = tensor.filters();
         if let Some(other) = filters.iter().find(|f| !FILTERS.contains(f)) {
             return Err(format!(
                 "it is packed by filter {other}; expected gzip or none: save the model without compression"
             ));
         }
-        let most = if filters.is_empty() { self.length } else { self.length.saturating_mul(PACKED) };
-        let wanted = bytes(shape).max(bytes(chunk.as_deref().unwrap_or(&[])));
-        let left = if wanted > most { None } else { self.left.get().checked_sub(wanted) };
-        match left {
-            Some(left) => {
-                self.left.set(left);
-                Ok(())
-            }
-            None => Err(format!(
-                "its shape {shape:?} takes {wanted} bytes, more than a file of {} bytes can hold; save the model again, without \
-                 compression",
+        let (budget, most) = match filters.is_empty() {
+            true => (&self.plain, self.length),
+            false => (&self.packed, self.length.saturating_mul(PACKED)),
+        };
+        let takes = |wanted: u64| {
+            format!(
+                "its shape {shape:?} takes {wanted} bytes, with those before more than a file of {} bytes can hold; save the model again, \
+                 without compression",
                 self.length
-            )),
+            )
+        };
+        let mut wanted = bytes(shape);
+        if wanted > most {
+            return Err(takes(wanted));
         }
+        if let Some(chunk) = tensor.chunk_shape().map_err(|e| e.to_string())? {
+            let grid = chunk.iter().zip(shape).map(|(&c, &d)| d.div_ceil(c.max(1)));
+            let grid = grid.fold(1u64, u64::saturating_mul);
+            if chunk.iter().zip(shape).any(|(c, d)| c > d) || grid > self.length / SHORTEST {
+                return Err(format!(
+                    "its shape {shape:?} is in chunks of {chunk:?}, of which no file of {} bytes has so many or so large ones; save the \
+                     model again, without compression",
+                    self.length
+                ));
+            }
+            // Each is unpacked, wherever it says that it belongs.
+            let chunks = tensor.chunks().map_err(|e| e.to_string())?.len() as u64;
+            wanted = wanted.max(bytes(&chunk).saturating_mul(chunks));
+        }
+        let bytes = usize::try_from(wanted).map_err(|_| takes(wanted))?;
+        budget.borrow_mut().take(bytes).map_err(|_| takes(wanted))
     }
 
     /// The strings of an attribute of a group.
@@ -180,5 +211,69 @@ impl Hdf5 {
                 texts.len()
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::Path;
+
+    use hdf5_pure::FileBuilder;
+
+    use super::*;
+
+    fn open(bytes: &[u8]) -> Hdf5 {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        let length = bytes.len() as u64;
+        Hdf5::open(Region::new(file, 0, length), length).unwrap()
+    }
+
+    #[test]
+    fn tensors_of_several_names_are_counted_by_each() {
+        let mut file = FileBuilder::new();
+        file.create_dataset("w").with_f32_data(&[0.5; 4096]).with_shape(&[64, 64]);
+        let file = open(&file.finish().unwrap());
+        let read: Vec<bool> = (0..3).map(|_| file.floats("w").is_ok()).collect();
+        assert_eq!(read, [true, true, false]);
+        assert!(file.floats("w").unwrap_err().contains("with those before more than a file of"));
+    }
+
+    #[test]
+    fn whole_numbers_are_no_weights() {
+        let mut file = FileBuilder::new();
+        file.create_dataset("steps").with_i64_data(&[7]).with_shape(&[]);
+        file.create_dataset("w").with_i8_data(&[1, 2]).with_shape(&[2]);
+        let file = open(&file.finish().unwrap());
+        assert_eq!(file.number("steps"), Ok(7.0));
+        let said = file.floats("w").unwrap_err();
+        assert!(said.contains("tensor \"w\": expected floats, found other elements"), "{said}");
+    }
+
+    #[test]
+    fn chunks_are_within_the_shape() {
+        // As many and as large ones as the shape needs, at its end too.
+        let packed = |shape: u64, chunk: u64| {
+            let mut file = FileBuilder::new();
+            let values = vec![1.5; shape as usize];
+            file.create_dataset("w")
+                .with_f32_data(&values)
+                .with_shape(&[shape])
+                .with_chunks(&[chunk])
+                .with_deflate(6);
+            file.finish().map(|bytes| open(&bytes).floats("w"))
+        };
+        assert_eq!(packed(1000, 300).unwrap().unwrap().elements(), 1000);
+        // One that is larger.
+        if let Ok(read) = packed(10, 1 << 20) {
+            let said = read.unwrap_err();
+            assert!(said.contains("its shape [10] is in chunks of [1048576]"), "{said}");
+        }
+        // 400 of 16 KB each, of which the shape holds one.
+        let path = "../brisk-testkit/goldens/keras_models/hostile/chunks.h5";
+        let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let said = open(&bytes).floats("w").unwrap_err();
+        assert!(said.contains("its shape [4096] takes 6553600 bytes"), "{said}");
     }
 }

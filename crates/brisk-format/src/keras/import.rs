@@ -18,6 +18,7 @@ use super::masks;
 use super::region::Region;
 use super::report::KerasReport;
 use super::weights;
+use crate::budget::Budget;
 use crate::error::listed;
 use crate::hashed::open_file;
 use crate::{Error, Result, SavedModel, TensorProblem};
@@ -83,16 +84,16 @@ pub fn load_keras(path: &Path) -> Result<KerasModel> {
         })?;
         let training = text("training_config")?;
         let version = text("keras_version")?.unwrap_or_default();
-        let config = json(path, "model_config", &config)?;
-        let training = training.map(|t| json(path, "training_config", &t)).transpose()?;
+        let config = json(path, "model_config", &config, length)?;
+        let training = training.map(|t| json(path, "training_config", &t, length)).transpose()?;
         return import(&config, training.as_ref(), &version, &weights).map_err(|e| e.at(path));
     }
     if !start.starts_with(b"PK") {
         return Err(fail("its first bytes are of neither a zip archive nor an HDF5 file; expected a model that Keras saved as .keras or .h5".into()));
     }
     let mut archive = Archive::open(path, file, length)?;
-    let config = json(path, CONFIG, &archive.text(CONFIG)?)?;
-    let metadata = json(path, METADATA, &archive.text(METADATA)?)?;
+    let config = json(path, CONFIG, &archive.text(CONFIG)?, length)?;
+    let metadata = json(path, METADATA, &archive.text(METADATA)?, length)?;
     let version = metadata.get("keras_version").and_then(Json::as_str).unwrap_or_default().to_string();
     let (region, length) = archive.region(WEIGHTS)?;
     let weights = Hdf5::open(region, length).map_err(|e| fail(format!("{WEIGHTS}: {e}")))?;
@@ -103,8 +104,20 @@ pub fn load_keras(path: &Path) -> Result<KerasModel> {
     Ok(model)
 }
 
-fn json(path: &Path, name: &str, text: &str) -> Result<Json> {
-    serde_json::from_str(text).map_err(|e| Error::content(path, format!("{name}: {e}; save the model again")))
+/// How many values a configuration has for each byte of its file, and beyond that: one takes more memory than it has letters, and many
+/// of the same take none in an archive.
+const VALUES: u64 = 4;
+const MORE_VALUES: u64 = 1 << 16;
+
+/// Reads the configuration of a file of so many bytes.
+fn json(path: &Path, name: &str, text: &str, length: u64) -> Result<Json> {
+    let fail = |message: String| Error::content(path, format!("{name}: {message}; save the model again"));
+    // Before each but the first is one of these.
+    let values = text.bytes().filter(|b| b",:[{".contains(b)).count();
+    Budget::of(length, VALUES, MORE_VALUES).take(values).map_err(|most| {
+        fail(format!("it has more than {most} values, which is too much for a file of {length} bytes"))
+    })?;
+    serde_json::from_str(text).map_err(|e| fail(e.to_string()))
 }
 
 /// What is wrong with a file.
@@ -215,7 +228,7 @@ fn read(file: &Hdf5, flat: &Flat, places: &[Vec<String>], specs: &[ParamSpec]) -
                 problems.push(TensorProblem { name, expected, found: None });
                 continue;
             }
-            match fit(file.tensor(place)?, shape, weight.split) {
+            match fit(file.floats(place)?, shape, weight.split) {
                 Ok(tensor) => drop(tensors.insert(name, tensor)),
                 Err(found) => problems.push(TensorProblem {
                     name,
@@ -315,7 +328,7 @@ fn fill(training: &mut KerasTraining, file: &Hdf5, flat: &Flat, specs: &[ParamSp
         for (k, kind) in kinds.iter().enumerate() {
             let place = if by_parameter { p * kinds.len() + k } else { k * params.len() + p };
             let (Some(path), Some(shape)) = (slots.get(place), shapes.get(name.as_str())) else { continue };
-            let tensor = fit(file.tensor(path)?, shape, *split)
+            let tensor = fit(file.floats(path)?, shape, *split)
                 .map_err(|found| format!("{path:?}: expected {shape}, found {found}"))?;
             training.slots.insert(format!("optimizer/{name}/{kind}"), tensor);
         }

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use hdf5_pure::{FormatError, Source};
 
+use crate::budget::Budget;
+
 /// Bytes `start..start + length` of a file.
 ///
 /// What the parts of an HDF5 file refer to may be laid out so that reading never ends, or ends after ages: in circles, or in
@@ -15,7 +17,7 @@ pub(super) struct Region {
     file: Mutex<File>,
     start: u64,
     length: u64,
-    left: Mutex<u64>,
+    budget: Mutex<Budget>,
 }
 
 /// How often a file's length may be read in all.
@@ -23,12 +25,12 @@ const ROUNDS: u64 = 8;
 /// What may be read beyond that, so that small files are not short of it.
 const BASE: u64 = 4 << 20;
 /// What each reading costs beside its bytes.
-const COST: u64 = 16;
+const COST: usize = 16;
 
 impl Region {
     pub fn new(file: File, start: u64, length: u64) -> Region {
-        let left = length.saturating_mul(ROUNDS).saturating_add(BASE);
-        Region { file: Mutex::new(file), start, length, left: Mutex::new(left) }
+        let budget = Budget::of(length, ROUNDS, BASE);
+        Region { file: Mutex::new(file), start, length, budget: Mutex::new(budget) }
     }
 }
 
@@ -48,8 +50,8 @@ impl Source for Region {
                 });
             }
         }
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        *left = left.checked_sub(wanted.saturating_add(COST)).ok_or_else(|| {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.take(buffer.len().saturating_add(COST)).map_err(|_| {
             FormatError::Source(
                 "its parts refer to one another again and again, more often than a sound file's".into(),
             )
