@@ -7,6 +7,7 @@ use brisk_nn::{Activation, Initializer};
 use serde_json::{Map, Value as Json, json};
 
 use super::classes::Form;
+use crate::error::quoted;
 
 /// Arguments that change no result.
 const HARMLESS: &[&str] = &[
@@ -84,7 +85,7 @@ impl<'a> Args<'a> {
         Ok(Some(match (form, value) {
             (Form::First, Json::Array(list)) => match &list[..] {
                 [one] => one.clone(),
-                _ => return Err(format!("{key}: expected one number, found {value}")),
+                _ => return Err(format!("{key}: expected one number, found {}", brief(value))),
             },
             (Form::Activation, value) => self.activation(value)?,
             (Form::Initializer, value) => match initializer(value) {
@@ -161,13 +162,62 @@ fn only(value: &Json) -> Option<f64> {
 
 /// The class of a serialized object, or the value in short.
 pub(super) fn brief(value: &Json) -> String {
-    if let Some(class) = value.get("class_name").and_then(Json::as_str) {
-        return class.chars().take(60).collect();
+    const MOST: usize = 60;
+    /// Adds the beginning of a value, however long that is.
+    fn add(value: &Json, text: &mut String) {
+        let entry = |(i, (key, value)): (usize, (Option<&String>, &Json)), text: &mut String| {
+            if text.len() > 4 * MOST {
+                return;
+            }
+            text.push_str(if i > 0 { "," } else { "" });
+            text.extend(key.map(|key| quoted(key) + ":"));
+            add(value, text);
+        };
+        match value {
+            Json::String(word) => text.push_str(&quoted(word)),
+            Json::Array(list) => {
+                text.push('[');
+                let entries = list.iter().take(MOST).map(|v| (None, v)).enumerate();
+                entries.for_each(|e| entry(e, text));
+                text.push(']');
+            }
+            Json::Object(map) => {
+                text.push('{');
+                let entries = map.iter().take(MOST).map(|(k, v)| (Some(k), v)).enumerate();
+                entries.for_each(|e| entry(e, text));
+                text.push('}');
+            }
+            other => text.push_str(&other.to_string()),
+        }
     }
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
+    if let Some(class) = value.get("class_name").and_then(Json::as_str) {
+        return class.chars().take(MOST).collect();
+    }
+    let mut text = String::new();
+    add(value, &mut text);
+    match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
+    }
+}
+
+/// The name of the type that a layer computes in, if it says one; an error if that is one of quantized numbers.
+pub(super) fn dtype(dtype: &Json) -> Result<Option<&str>, String> {
+    let quantized = || {
+        let name = brief(dtype);
+        Err(format!("its dtype {name} is that of a quantized model; save the model before it is quantized"))
+    };
+    let own = |key: &str| dtype.get("config").and_then(|config| config.get(key));
+    match dtype {
+        Json::String(name) if name.contains("_from_") => quantized(),
+        Json::String(name) => Ok(Some(name)),
+        _ if own("mode").is_some() => quantized(),
+        _ => {
+            // Parts of a layer may have dtypes of their own.
+            let parts = own("policy_map").and_then(Json::as_object).into_iter().flat_map(Map::values);
+            parts.map(self::dtype).collect::<Result<Vec<_>, _>>()?;
+            own("name").or(own("default_policy")).map_or(Ok(None), self::dtype)
+        }
     }
 }
 

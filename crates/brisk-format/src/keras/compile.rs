@@ -5,6 +5,7 @@ use brisk_nn::{Activation, Loss, Metric, Optimizer};
 use serde_json::{Map, Value as Json};
 
 use super::args::{brief, snake};
+use crate::error::quoted;
 
 /// An output as Keras names it: the key of its own, or the layer.
 pub(super) struct Named<'a> {
@@ -29,18 +30,24 @@ pub(super) fn of_output<'a>(
     }
 }
 
+/// The longest name of a loss, a metric or an optimizer.
+const LONGEST: usize = 64;
+/// How many metrics of an output are looked at: they may be the same for all outputs.
+const MOST_METRICS: usize = 64;
+
 /// The class or name of a serialized object in words, and its arguments.
 fn object(json: &Json) -> Option<(String, Option<&Map<String, Json>>)> {
+    let snake = |name: &str| Some(name).filter(|n| n.len() <= LONGEST).map(snake);
     match json {
-        Json::String(name) => Some((snake(name), None)),
+        Json::String(name) => Some((snake(name)?, None)),
         Json::Object(map) => {
             // A function is written as its name in the place of its arguments.
             if let (Some("function"), Some(Json::String(name))) =
                 (map.get("class_name").and_then(Json::as_str), map.get("config"))
             {
-                return Some((snake(name), None));
+                return Some((snake(name)?, None));
             }
-            Some((snake(map.get("class_name")?.as_str()?), map.get("config").and_then(Json::as_object)))
+            Some((snake(map.get("class_name")?.as_str()?)?, map.get("config").and_then(Json::as_object)))
         }
         _ => None,
     }
@@ -63,7 +70,7 @@ pub(super) fn loss(json: &Json, ignored: &mut Vec<String>) -> Result<Given, Stri
     let flag = |key: &str| config.and_then(|c| c.get(key)) == Some(&Json::Bool(true));
     if let Some(other) = text("reduction").filter(|r| !matches!(*r, "auto" | "sum_over_batch_size" | "mean"))
     {
-        ignored.push(format!("loss {name}: reduction {other}; it is the mean over the batch"));
+        ignored.push(format!("loss {name}: reduction {}; it is the mean over the batch", quoted(other)));
     }
     let smoothing = number("label_smoothing", 0.0);
     let loss = match name.as_str() {
@@ -156,9 +163,14 @@ pub(super) fn metrics(json: Option<&Json>, loss: &Loss, ignored: &mut Vec<String
         }
     };
     // Those of one output may stand in a list of their own.
-    let entries = |json: &'_ Json| json.as_array().cloned().unwrap_or_else(|| vec![json.clone()]);
-    json.map(entries).unwrap_or_default().iter().flat_map(entries).for_each(|entry| add(&entry));
+    let entries = json.map_or(&[][..], entries).iter().take(MOST_METRICS).flat_map(entries);
+    entries.take(MOST_METRICS).for_each(&mut add);
     found
+}
+
+/// What is in a list, or the one thing that is none.
+fn entries(json: &Json) -> &[Json] {
+    json.as_array().map_or(std::slice::from_ref(json), Vec::as_slice)
 }
 
 /// An optimizer as Brisk has it.

@@ -97,10 +97,12 @@ pub(super) fn outputs(
     let names: Vec<Named<'_>> =
         graph.outputs.iter().map(|(key, t)| Named { key: key.as_deref(), layer: layer(t.layer) }).collect();
     let setting = |key: &str| training.and_then(|t| t.get(key));
-    let mut outputs = Vec::new();
+    let places: HashMap<String, usize> =
+        flat.layers.iter().enumerate().filter_map(|(i, l)| Some((l.name.clone()?, i))).collect();
+    let (mut outputs, mut inside_of_losses) = (Vec::new(), Vec::new());
     for (i, end) in ends.iter().enumerate() {
         let given = compile::of_output(setting("loss"), &names, i);
-        let place = flat.layers.iter().position(|l| l.name.as_ref() == Some(end));
+        let place = places.get(end).copied();
         let last = place.and_then(|p| activation(&mut flat.layers[p].layer).copied());
         let given = given.map(|json| compile::loss(json, ignored)).transpose();
         let settled = given.and_then(|given| compile::settle(given, last));
@@ -110,9 +112,7 @@ pub(super) fn outputs(
             ));
             (brisk_nn::Loss::MeanSquaredError, false)
         });
-        if let (true, Some(place)) = (inside, place) {
-            take_off(flat, place);
-        }
+        inside_of_losses.extend(place.filter(|_| inside));
         if loss.is_classification() && !inside {
             report.logits.push(end.clone());
         }
@@ -127,6 +127,7 @@ pub(super) fn outputs(
             compile::of_output(setting("loss_weights"), &names, i).and_then(Json::as_f64).unwrap_or(1.0);
         outputs.push(TaskOutput { name, loss, metrics, weight });
     }
+    take_off(flat, &inside_of_losses);
     outputs
 }
 
@@ -143,18 +144,26 @@ fn activation(layer: &mut LayerConfig) -> Option<&mut Activation> {
     }
 }
 
-/// Takes the last activation off a layer; others that read its result read it from a layer of its own.
-fn take_off(flat: &mut Flat, place: usize) {
-    let Some(own) = activation(&mut flat.layers[place].layer) else { return };
-    let taken = std::mem::take(own);
-    let Some(name) = flat.layers[place].name.clone() else { return };
-    if !flat.layers.iter().any(|l| l.inputs.contains(&name)) {
-        return;
+/// Takes the last activations off layers; others that read their results read them from layers of their own.
+fn take_off(flat: &mut Flat, places: &[usize]) {
+    let read: HashSet<String> = flat.layers.iter().flat_map(|l| &l.inputs).cloned().collect();
+    let mut alone: HashMap<String, (String, LayerSpec)> = HashMap::new();
+    for &place in places {
+        let Some(own) = activation(&mut flat.layers[place].layer) else { continue };
+        let taken = std::mem::take(own);
+        let Some(name) = flat.layers[place].name.clone().filter(|name| read.contains(name)) else { continue };
+        let other = flat.free(&format!("{name}_activation"));
+        let spec = LayerSpec::new(ActivationLayer::new(taken)).name(&other).inputs([&name]);
+        alone.insert(name, (other, spec));
     }
-    let alone = flat.free(&format!("{name}_activation"));
-    for layer in &mut flat.layers {
-        layer.inputs.iter_mut().filter(|i| **i == name).for_each(|i| i.clone_from(&alone));
+    for input in flat.layers.iter_mut().flat_map(|l| &mut l.inputs) {
+        if let Some((other, _)) = alone.get(input) {
+            input.clone_from(other);
+        }
     }
-    let spec = LayerSpec::new(ActivationLayer::new(taken)).name(alone).inputs([name]);
-    flat.layers.insert(place + 1, spec);
+    let behind = |layer: LayerSpec| {
+        let spec = layer.name.as_ref().and_then(|name| alone.remove(name)).map(|(_, spec)| spec);
+        std::iter::once(layer).chain(spec)
+    };
+    flat.layers = std::mem::take(&mut flat.layers).into_iter().flat_map(behind).collect();
 }

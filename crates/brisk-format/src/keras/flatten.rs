@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use brisk_nn::{Activation, ActivationLayer, Concatenate, LayerConfig, LayerSpec};
 use serde_json::Value as Json;
 
-use super::args::{brief, snake};
+use super::args::{brief, dtype, snake};
 use super::classes::Placed;
 use super::graph::{Call, Graph, Input, Layer, Tensor};
 use super::layer::{Converted, convert};
@@ -15,7 +15,11 @@ use super::operation::{is_operation, operation};
 /// A model has so many layers at most, each use of one counted.
 const MOST_LAYERS: usize = 10_000;
 /// So many entries and inputs of layers are looked at, however often models stand in one another.
-const MOST_WORK: usize = 200_000;
+const MOST_WORK: usize = 400_000;
+/// So many bytes of a layer's arguments count as an entry.
+const ENTRY: usize = 256;
+/// The longest name of a layer, in bytes: names of models and of what is in them are joined.
+const LONGEST: usize = 200;
 
 /// A layer of Keras that has weights, or may have them.
 #[derive(Debug)]
@@ -60,7 +64,8 @@ pub(super) struct Flat {
     pub masks: Expected,
     /// Layers whose axis has to be the last one.
     pub axes: Vec<(String, i64)>,
-    converted: HashMap<String, Converted>,
+    /// What the layers became, and how many entries that counts.
+    converted: HashMap<String, (Converted, usize)>,
     taken: HashSet<String>,
     /// The last number that was put behind a name.
     numbers: HashMap<String, usize>,
@@ -80,8 +85,9 @@ impl Flat {
         let given: Vec<Out> = inputs.iter().map(Out::whole).collect();
         let results = flat.call(graph, "", "", &given)?;
         let mut outputs: Vec<String> = Vec::new();
+        let mut seen: HashSet<String> = inputs.iter().cloned().collect();
         for out in results {
-            if out.state.is_none() && !inputs.contains(&out.name) && !outputs.contains(&out.name) {
+            if out.state.is_none() && seen.insert(out.name.clone()) {
                 outputs.push(out.name);
                 continue;
             }
@@ -123,7 +129,8 @@ impl Flat {
                         ));
                     }
                     self.leaves.push(Leaf { path: path.clone(), top: top.into(), class, weights, frozen });
-                    self.converted.insert(path, converted);
+                    let entries = layer.config.values().map(bytes).sum::<usize>().div_ceil(ENTRY);
+                    self.converted.insert(path, (converted, entries));
                 }
                 Err(problem) => {
                     self.problems.push(format!("layer {:?} ({}): {problem}", layer.name, layer.class))
@@ -134,12 +141,9 @@ impl Flat {
 
     /// Remembers that a layer computes in other numbers than f32.
     fn note_type(&mut self, layer: &Layer) {
-        let policy = match layer.config.get("dtype") {
-            Some(Json::String(name)) => Some(name.as_str()),
-            Some(other) => other.pointer("/config/name").and_then(Json::as_str),
-            None => None,
-        };
-        if let Some(other) = policy.filter(|p| *p != "float32") {
+        if let Some(Ok(Some(other))) = layer.config.get("dtype").map(dtype)
+            && other != "float32"
+        {
             self.ignored.push(format!("layer {:?}: dtype {other}; it computes in float32", layer.name));
         }
     }
@@ -173,7 +177,7 @@ impl Flat {
                 inputs.len()
             ));
         }
-        self.work(graph.layers.len())?;
+        self.work(graph.entries())?;
         let paths = Flat::paths(graph, path);
         let masks = masks::operations(graph)?;
         let is_mask =
@@ -251,7 +255,7 @@ impl Flat {
     ) -> Result<Vec<Out>, String> {
         let outs =
             |tensors: &[Tensor]| tensors.iter().map(|t| result(results, *t)).collect::<Result<Vec<_>, _>>();
-        self.work(call.inputs.len())?;
+        self.work(call.entries())?;
         let mut inputs = Vec::new();
         let mut numbers = Vec::new();
         for input in &call.inputs {
@@ -285,7 +289,8 @@ impl Flat {
         if !numbers.is_empty() {
             return Err("one of its inputs is a number; expected results of layers".into());
         }
-        let Some(mut converted) = self.converted.get(path).cloned() else {
+        self.work(self.converted.get(path).map_or(0, |converted| converted.1))?;
+        let Some((mut converted, _)) = self.converted.get(path).cloned() else {
             return Err("it was not read".into());
         };
         for (key, value) in &call.options {
@@ -374,7 +379,8 @@ impl Flat {
     /// Takes a name of letters, digits, _ and - that is free, like the one wished for.
     pub fn free(&mut self, wish: &str) -> String {
         let sound = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
-        let plain: String = if wish.is_empty() { "layer".into() } else { wish.chars().map(sound).collect() };
+        let plain: String =
+            if wish.is_empty() { "layer".into() } else { wish.chars().take(LONGEST).map(sound).collect() };
         let mut name = plain.clone();
         let number = self.numbers.entry(plain.clone()).or_default();
         while !self.taken.insert(name.clone()) {
@@ -395,6 +401,18 @@ impl Flat {
         self.layers.push(spec.name(&name));
         Ok(name)
     }
+}
+
+/// How much memory arguments take, in bytes.
+fn bytes(json: &Json) -> usize {
+    const VALUE: usize = 16;
+    VALUE
+        + match json {
+            Json::String(text) => text.len(),
+            Json::Array(list) => list.iter().map(bytes).sum(),
+            Json::Object(map) => map.iter().map(|(key, value)| key.len() + bytes(value)).sum(),
+            _ => 0,
+        }
 }
 
 /// The tensors that a call reads, but for masks.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::args::brief;
+use crate::error::quoted;
 
 /// A model as its configuration says it.
 #[derive(Debug)]
@@ -35,6 +36,22 @@ pub(super) struct Call {
     pub named: Vec<(String, Vec<Tensor>)>,
     /// Arguments by name that are not.
     pub options: Map<String, Json>,
+}
+
+impl Graph {
+    /// How much there is to look at in it, without the models inside.
+    pub fn entries(&self) -> usize {
+        let calls = self.layers.iter().flat_map(|layer| &layer.calls).map(Call::entries);
+        self.layers.len() + self.inputs.len() + self.outputs.len() + calls.sum::<usize>()
+    }
+}
+
+impl Call {
+    /// How much there is to look at in it.
+    pub fn entries(&self) -> usize {
+        let named = self.named.iter().map(|(_, tensors)| 1 + tensors.len());
+        1 + self.inputs.len() + self.options.len() + named.sum::<usize>()
+    }
 }
 
 /// What goes into a call.
@@ -76,6 +93,9 @@ fn text<'a>(json: &'a Json, key: &str) -> Option<&'a str> {
     json.get(key).and_then(Json::as_str)
 }
 
+/// The longest name of a layer, in bytes.
+const LONGEST: usize = 1 << 10;
+
 /// A layer without its calls.
 fn layer(json: &Json, number: usize) -> Result<Layer, String> {
     let class = text(json, "class_name")
@@ -84,6 +104,12 @@ fn layer(json: &Json, number: usize) -> Result<Layer, String> {
         .get("config")
         .ok_or_else(|| format!("layer {number} ({class}): expected its config, found none"))?;
     let name = text(json, "name").or(text(config, "name")).map_or(format!("layer_{number}"), str::to_string);
+    if name.len() > LONGEST {
+        let name = quoted(&name);
+        return Err(format!(
+            "layer {number} ({class}): expected a name of {LONGEST} bytes at most, found {name}"
+        ));
+    }
     let inner = match is_model(class, config) {
         true => Some(parse(json).map_err(|e| format!("layer {name:?}: {e}"))?),
         false => None,

@@ -3,7 +3,7 @@
 use brisk_nn::{LayerConfig, LayerSpec};
 use serde_json::{Map, Value as Json, json};
 
-use super::args::{Args, brief};
+use super::args::{Args, brief, dtype};
 use super::classes::{CLASSES, Class, Placed, find};
 
 /// What a layer of Keras becomes.
@@ -48,6 +48,7 @@ pub(super) fn convert(
             "a {class} holds code of Python, which is never run; use layers of Keras in its place, such as Rescaling, Activation or Add"
         ));
     }
+    config.get("dtype").map_or(Ok(None), dtype)?;
     let args = Args::new(config, second);
     let mut converted = match class {
         _ if !module.is_empty() && !is_keras(module) => return Err(unknown(class)),

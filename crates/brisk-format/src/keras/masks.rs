@@ -43,10 +43,11 @@ pub(super) fn operations(graph: &Graph) -> Result<HashSet<usize>, String> {
         }
     }
     let masks: HashSet<usize> = operations.difference(&used).copied().collect();
+    let masked = if masks.is_empty() { HashSet::new() } else { masked(graph) };
     for &number in &masks {
         let layer = &graph.layers[number];
         let known =
-            KNOWN.contains(&layer.class.as_str()) && (layer.class != "NotEqual" || follows(graph, layer));
+            KNOWN.contains(&layer.class.as_str()) && (layer.class != "NotEqual" || follows(&masked, layer));
         if !known {
             return Err(format!(
                 "layer {:?} ({}): it computes a mask that does not follow from an Embedding with mask_zero or a Masking; use these for masks",
@@ -57,21 +58,33 @@ pub(super) fn operations(graph: &Graph) -> Result<HashSet<usize>, String> {
     Ok(masks)
 }
 
-/// Whether a comparison is that of an Embedding or Masking with the same input.
-fn follows(graph: &Graph, compared: &Layer) -> bool {
+/// What the Embedding and Masking layers of a graph read, and the numbers that each masks, as bits.
+fn masked(graph: &Graph) -> HashSet<(Tensor, u64)> {
     let number = |layer: &Layer| match layer.class.as_str() {
         "Embedding" if layer.config.get("mask_zero") == Some(&Json::Bool(true)) => Some(0.0),
         "Masking" => layer.config.get("mask_value").and_then(Json::as_f64),
         _ => None,
     };
-    let reads = |layer: &Layer, wanted: &Tensor| {
-        let is = |i: &Input| matches!(i, Input::Tensor(t) if t == wanted);
-        layer.calls.iter().any(|call| call.inputs.iter().any(is))
-    };
-    compared.calls.iter().all(|call| match &call.inputs[..] {
-        [Input::Tensor(t), Input::Number(n)] => {
-            graph.layers.iter().any(|l| number(l) == Some(*n) && reads(l, t))
-        }
+    let mut found = HashSet::new();
+    for layer in &graph.layers {
+        let Some(number) = number(layer) else { continue };
+        let inputs = layer.calls.iter().flat_map(|call| &call.inputs);
+        found.extend(
+            inputs.filter_map(|i| if let Input::Tensor(t) = i { Some((*t, bits(number))) } else { None }),
+        );
+    }
+    found
+}
+
+/// The bits of a number; 0 has one sign.
+fn bits(number: f64) -> u64 {
+    (number + 0.0).to_bits()
+}
+
+/// Whether a comparison is that of an Embedding or Masking with the same input.
+fn follows(masked: &HashSet<(Tensor, u64)>, compared: &Layer) -> bool {
+    compared.calls.iter().all(|call| match call.inputs[..] {
+        [Input::Tensor(t), Input::Number(n)] => masked.contains(&(t, bits(n))),
         _ => false,
     })
 }
@@ -94,11 +107,10 @@ pub(super) fn check(model: &Model, expected: &Expected) -> Result<(), String> {
     let Some((into, out_of)) = [64, 16, 4].into_iter().find_map(|length| flow(model, length).ok()) else {
         return Ok(());
     };
-    let is_reader = |name: &&String| {
-        let layer = model.layers().iter().find(|l| l.name == **name);
-        layer.is_some_and(|l| READERS.contains(&l.layer.kind()))
-    };
-    let lost = expected.masked.iter().filter(is_reader).filter(|n| !into.contains(n.as_str()));
+    let readers = model.layers().iter().filter(|l| READERS.contains(&l.layer.kind()));
+    let readers: HashSet<&str> = readers.map(|l| l.name.as_str()).collect();
+    let is_lost = |name: &&String| readers.contains(name.as_str()) && !into.contains(name.as_str());
+    let lost = expected.masked.iter().filter(is_lost);
     let kept = expected.operations.iter().filter(|n| out_of.contains(n.as_str()));
     let lists = [
         (

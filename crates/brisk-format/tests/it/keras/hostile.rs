@@ -157,6 +157,136 @@ fn circles_and_towers_of_models_end() {
     assert!(error.contains("expected a list of layers"), "{error}");
 }
 
+/// A reference to the result of the only call of a layer.
+fn of(name: &str) -> Json {
+    json!([name, 0, 0])
+}
+
+/// A model whose input is `i`, and whose output is that of a layer.
+fn functional(layers: Vec<Json>, output: &str) -> Json {
+    let start = json!({"class_name": "InputLayer", "name": "i", "config": {"batch_shape": [null, 3]}, "inbound_nodes": []});
+    let layers: Vec<Json> = std::iter::once(start).chain(layers).collect();
+    json!({"class_name": "Functional", "config": {"name": "f", "layers": layers, "input_layers": [of("i")],
+        "output_layers": [of(output)]}})
+}
+
+/// A layer with a list of calls.
+fn called(class: &str, name: &str, config: Json, calls: Vec<Json>) -> Json {
+    json!({"module": "keras.layers", "class_name": class, "name": name, "config": config, "inbound_nodes": calls})
+}
+
+/// A model that calls another so many times.
+fn often(mut inner: Json, times: usize) -> Json {
+    inner["name"] = json!("m");
+    inner["inbound_nodes"] = json!(vec![json!([of("i")]); times]);
+    functional(vec![inner], "m")
+}
+
+#[test]
+fn what_is_used_often_counts_by_its_size() {
+    let expected = "entries, each use of one counted";
+    // Many inputs, by position and by name.
+    let many = vec![of("i"); 1000];
+    for call in [json!(many), json!({"args": [], "kwargs": {"inputs": many}})] {
+        let inner = functional(vec![called("Add", "a", json!({}), vec![call])], "a");
+        let error = refused(&often(inner, 500).to_string());
+        assert!(error.contains(expected), "{error}");
+    }
+    // Many outputs.
+    let mut inner = functional(
+        vec![called("Activation", "a", json!({"activation": "relu"}), vec![json!([of("i")])])],
+        "a",
+    );
+    inner["config"]["output_layers"] = json!(vec![of("a"); 1000]);
+    let error = refused(&often(inner, 500).to_string());
+    assert!(error.contains(expected), "{error}");
+    // A call of what is never called.
+    let mut inner = functional(
+        vec![called("Activation", "a", json!({"activation": "relu"}), vec![json!([of("i")])])],
+        "a",
+    );
+    inner["config"]["layers"][0]["inbound_nodes"] = json!([many]);
+    let error = refused(&often(inner, 500).to_string());
+    assert!(error.contains(expected), "{error}");
+    // Many numbers.
+    let numbers = json!({"scale": vec![1.5; 100_000]});
+    let scaled = called("Rescaling", "a", numbers, vec![json!([of("i")]); 100]);
+    let error = refused(&functional(vec![scaled], "a").to_string());
+    assert!(error.contains(expected), "{error}");
+    // A long name.
+    let long =
+        called("Activation", &"a".repeat(2000), json!({"activation": "relu"}), vec![json!([of("i")]); 10]);
+    let error = refused(&functional(vec![long], "a").to_string());
+    assert!(error.contains("expected a name of 1024 bytes at most, found \"aaa"), "{error}");
+}
+
+#[test]
+fn configurations_of_countless_values_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let zeros = format!("[{}0]", "0,".repeat(100_000));
+    let parts: [(&str, &[u8]); 3] =
+        [("metadata.json", b"{}"), ("config.json", zeros.as_bytes()), ("model.weights.h5", &GOOD.weights)];
+    let path = archive(dir.path(), &parts, CompressionMethod::Deflated);
+    let error = load_keras(&path).unwrap_err().to_string();
+    assert!(error.contains("config.json: it has more than") && error.contains("values"), "{error}");
+}
+
+#[test]
+fn quantized_models_are_refused() {
+    let policy =
+        |class: &str, config: Json| json!({"module": "keras", "class_name": class, "config": config});
+    let int8 = || policy("QuantizedDTypePolicy", json!({"mode": "int8", "source_name": "float32"}));
+    for dtype in [
+        json!("int8_from_float32"),
+        int8(),
+        policy("Int4DTypePolicy", json!({"mode": "int4/128", "source_name": "float32"})),
+        policy("QuantizedDTypePolicy", json!({"name": "int8_from_float32"})),
+        policy("DTypePolicyMap", json!({"default_policy": null, "policy_map": {"m/query": int8()}})),
+        policy("DTypePolicyMap", json!({"default_policy": int8(), "policy_map": {}})),
+    ] {
+        let dense = || layer("Dense", json!({"units": 2, "dtype": dtype}));
+        let error = refused(&sequential(json!([input(json!([null, 6])), dense()])));
+        assert!(error.contains("is that of a quantized model"), "{error}");
+        let inside = layer("TimeDistributed", json!({"layer": dense()}));
+        let error = refused(&sequential(json!([input(json!([null, 3, 6])), inside])));
+        assert!(error.contains("layer: its dtype"), "{error}");
+    }
+}
+
+/// Each against each input of an Embedding would take minutes.
+#[test]
+fn many_comparisons_with_many_inputs_end() {
+    let mut inputs = vec![json!(["i", 0, 1]); 150_000];
+    inputs.push(of("i"));
+    let config = json!({"input_dim": 2, "output_dim": 1, "mask_zero": true});
+    let compared = |i: usize| {
+        json!({"module": "keras.src.ops.numpy", "class_name": "NotEqual", "name": format!("n{i}"), "config": {},
+            "inbound_nodes": [{"args": [of("i"), 0.0], "kwargs": {}}]})
+    };
+    let layers = std::iter::once(called("Embedding", "e", config, vec![json!(inputs)]));
+    let error = refused(&functional(layers.chain((0..40_000).map(compared)).collect(), "e").to_string());
+    assert!(error.contains("entries, each use of one counted"), "{error}");
+}
+
+/// A copy for each would take minutes.
+#[test]
+fn metrics_of_many_outputs_are_looked_at_where_they_are() {
+    let layers = (0..1000).map(|i| {
+        called(
+            "Dense",
+            &format!("d{i}"),
+            json!({"units": 1, "activation": "sigmoid"}),
+            vec![json!([of("i")])],
+        )
+    });
+    let mut model = functional(layers.collect(), "d0");
+    model["config"]["output_layers"] = (0..1000).map(|i| of(&format!("d{i}"))).collect();
+    let list = json!({"class_name": "x", "config": vec![1; 1 << 20]});
+    model["compile_config"] = json!({"loss": "binary_crossentropy", "metrics": list});
+    let error = refused(&model.to_string());
+    assert!(error.contains("is missing"), "{error}");
+}
+
 #[test]
 fn sizes_that_no_file_holds_are_refused() {
     let large = 1_000_000_000u64;
