@@ -287,6 +287,41 @@ fn metrics_of_many_outputs_are_looked_at_where_they_are() {
     assert!(error.contains("is missing"), "{error}");
 }
 
+/// A chain of layers, each of which is an output whose loss has its activation in it, is gone through once.
+#[test]
+fn outputs_that_others_read_keep_their_activations_for_them() {
+    const OUTPUTS: usize = 5;
+    let name = |i: usize| format!("d{i}");
+    let dense = |i: usize| {
+        let before = if i == 0 { "i".to_string() } else { name(i - 1) };
+        called("Dense", &name(i), json!({"units": 3, "activation": "sigmoid"}), vec![json!([of(&before)])])
+    };
+    let mut model = functional((0..OUTPUTS).map(dense).collect(), "d0");
+    model["config"]["output_layers"] = (0..OUTPUTS).map(|i| of(&name(i))).collect();
+    model["compile_config"] = json!({"loss": "binary_crossentropy"});
+    let mut weights = hdf5_pure::FileBuilder::new();
+    let mut layers = weights.create_group("layers");
+    for i in 0..OUTPUTS {
+        let mut layer = layers.create_group(&if i == 0 { "dense".to_string() } else { format!("dense_{i}") });
+        let mut vars = layer.create_group("vars");
+        vars.create_dataset("0").with_f32_data(&[0.5; 9]).with_shape(&[3, 3]);
+        vars.create_dataset("1").with_f32_data(&[0.5; 3]).with_shape(&[3]);
+        layer.add_group(vars.finish());
+        layers.add_group(layer.finish());
+    }
+    weights.add_group(layers.finish());
+    let dir = tempfile::tempdir().unwrap();
+    let (model, weights) = (model.to_string(), weights.finish().unwrap());
+    let parts: [(&str, &[u8]); 3] =
+        [("metadata.json", b"{}"), ("config.json", model.as_bytes()), ("model.weights.h5", &weights)];
+    let read = load_keras(&archive(dir.path(), &parts, CompressionMethod::Stored)).unwrap();
+    let names: Vec<&str> = read.report.layers.iter().map(|l| l.0.as_str()).collect();
+    let expected = "d0 d0_activation d1 d1_activation d2 d2_activation d3 d3_activation d4";
+    assert_eq!(names.join(" "), expected);
+    assert!(read.saved.outputs.iter().all(|o| o.loss == brisk_nn::Loss::binary_crossentropy()));
+    assert_eq!(read.report.logits, [""; 0]);
+}
+
 #[test]
 fn sizes_that_no_file_holds_are_refused() {
     let large = 1_000_000_000u64;
