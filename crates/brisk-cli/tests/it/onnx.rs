@@ -1,5 +1,8 @@
 //! ONNX files that no exporter wrote: each ends with status 2 and one message.
 
+use brisk_format::{load_npz, save_npz};
+use brisk_graph::Tensor;
+
 use crate::support::Place;
 
 /// A field of a protobuf message that holds bytes.
@@ -21,8 +24,13 @@ fn node(op: &str, input: &str, output: &str) -> Vec<u8> {
 
 /// A model from `x`, floats [2], to `y`.
 fn model(nodes: &[Vec<u8>], version: u8) -> Vec<u8> {
-    let shape = field(2, &field(1, &number(1, 2)));
-    let ty = field(2, &field(1, &[number(1, 1), shape].concat()));
+    of_shape(&[2], nodes, version)
+}
+
+/// A model from `x`, floats of a shape, to `y`.
+fn of_shape(shape: &[u8], nodes: &[Vec<u8>], version: u8) -> Vec<u8> {
+    let dims: Vec<u8> = shape.iter().flat_map(|&n| field(1, &number(1, n))).collect();
+    let ty = field(2, &field(1, &[number(1, 1), field(2, &dims)].concat()));
     let port = |number, name: &[u8]| field(number, &[field(1, name), ty.clone()].concat());
     let graph = [nodes.concat(), port(11, b"x"), port(12, b"y")].concat();
     [number(1, 8), field(7, &graph), field(8, &number(2, version))].concat()
@@ -51,6 +59,31 @@ fn files_with_faults_are_refused() {
         let done = place.brisk(&["import", "bad.onnx", "--output", "bad"]);
         done.fails(2, &[&["bad.onnx"], says].concat());
         assert!(!place.at("bad").exists(), "a model was left behind");
+    }
+}
+
+#[test]
+fn graphs_made_for_so_many_rows_answer_for_others() {
+    let place = Place::empty();
+    // Reshape to the two whole numbers of the initializer `to`.
+    let to: Vec<u8> = [2i64, 3].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let to = field(5, &[number(1, 2), number(2, 7), field(8, b"to"), field(9, &to)].concat());
+    let reshape = field(1, &[field(1, b"x"), field(1, b"to"), field(2, b"h"), field(4, b"Reshape")].concat());
+    place.write("two.onnx", of_shape(&[2, 3], &[reshape, to, node("Relu", "h", "y")], 13));
+    place.brisk(&["import", "two.onnx", "--output", "two"]).good();
+    for rows in [1, 2, 4, 5] {
+        let x: Vec<f32> = (0..rows * 3).map(|i| i as f32 - 4.0).collect();
+        let y: Vec<f32> = x.iter().map(|x| x.max(0.0)).collect();
+        for (name, port, values) in [("x.npz", "x", x), ("y.npz", "y", y)] {
+            save_npz(&place.at(name), &[(port, &Tensor::new([rows, 3], values).unwrap())]).unwrap();
+        }
+        let check = ["import", "two.onnx", "--check", "x.npz", "y.npz", "--tolerance", "0"];
+        place.brisk(&check).good();
+        for model in ["two.onnx", "two"] {
+            place.brisk(&["predict", model, "--input", "x.npz", "--output", "said.npz"]).good();
+            let [said, y] = ["said.npz", "y.npz"].map(|file| load_npz(&place.at(file)).unwrap());
+            assert_eq!(said["y"].f32s().unwrap(), y["y"].f32s().unwrap(), "{model} of {rows} rows");
+        }
     }
 }
 

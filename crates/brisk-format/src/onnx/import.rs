@@ -16,6 +16,8 @@ const GRAPH: &str = "graph";
 /// A model of an ONNX file: one [`Onnx`] layer with the file's graph and parameters, that takes rows (axis 0) of the graph's inputs and
 /// gives its outputs as they are.
 ///
+/// A graph that was made for so many rows, and takes no others, is asked several times if there are more.
+///
 /// Pictures come in as the file has them, `[channels, height, width]`. An error names what of the file does not fit into a model: an
 /// operator that Brisk does not have, an input without axes, a shape that depends on numbers.
 ///
@@ -33,20 +35,42 @@ pub fn import_onnx(path: &Path, file: OnnxFile) -> Result<SavedModel> {
         return Err(content("its graph has no inputs: there is nothing to ask it about".into()));
     }
     let ports: Vec<String> = file.model.graph.outputs.iter().map(|o| o.name.clone()).collect();
-    let mut layers = vec![LayerSpec::new(Onnx::new(file.model)).name(GRAPH)];
-    let mut names = vec![GRAPH.to_string()];
-    for (i, port) in ports.iter().enumerate().skip(1) {
-        let name = format!("output_{i}");
-        layers.push(LayerSpec::new(OnnxOutput::new(port)).name(&name).inputs([GRAPH]));
-        names.push(name);
-    }
-    let model = Model::new(inputs, layers, &names).map_err(|e| content(e.to_string()))?;
+    let rows = rows(&file.model);
+    let layer = Onnx::new(file.model);
+    let made = match (of_layer(layer.clone(), &inputs, &ports), rows) {
+        (Ok(model), Some(_)) if model.answers(3) => Ok(model),
+        (any, Some(rows)) => of_layer(layer.rows(rows), &inputs, &ports).or(any),
+        (any, None) => any,
+    };
+    let model = made.map_err(|e| content(e.to_string()))?;
     // Nothing is done to what the graph yields.
     let outputs = ports.iter().map(|name| TaskOutput::new(name, Loss::MeanSquaredError)).collect();
     let task = Task { outputs, ..Task::new(model, Loss::MeanSquaredError) };
     let state: State =
         file.parameters.iter().map(|(name, t)| (format!("{GRAPH}.{name}"), t.clone())).collect();
     Ok(SavedModel::new(&task, &state))
+}
+
+/// A model of the layer that holds the graph.
+fn of_layer(graph: Onnx, inputs: &[ModelInput], ports: &[String]) -> brisk_nn::Result<Model> {
+    let mut layers = vec![LayerSpec::new(graph).name(GRAPH)];
+    let mut names = vec![GRAPH.to_string()];
+    for (i, port) in ports.iter().enumerate().skip(1) {
+        let name = format!("output_{i}");
+        layers.push(LayerSpec::new(OnnxOutput::new(port)).name(&name).inputs([GRAPH]));
+        names.push(name);
+    }
+    Model::new(inputs.to_vec(), layers, &names)
+}
+
+/// The number of rows that all inputs of a graph are said to have.
+fn rows(model: &brisk_onnx::Model) -> Option<usize> {
+    let mut each = model.graph.inputs.iter().map(|port| match &port.ty {
+        Type::Tensor(_, Some(dims)) => dims.first().and_then(size),
+        _ => None,
+    });
+    let first = each.next()??;
+    each.all(|other| other == Some(first)).then_some(first).filter(|&rows| rows > 0)
 }
 
 /// What a file with a graph holds, in ONNX's vocabulary: `.onnx`, `.tflite`, and `.pb` of TensorFlow. `None` if its name ends otherwise.
@@ -63,6 +87,10 @@ pub fn read_graph(path: &Path) -> Result<Option<OnnxFile>> {
         "pb" => crate::import_frozen_graph(path)?,
         _ => return Ok(None),
     }))
+}
+
+fn size(dim: &Dim) -> Option<usize> {
+    if let Dim::Size(n) = dim { Some(*n) } else { None }
 }
 
 /// What a model's input is for a graph's.
@@ -83,6 +111,5 @@ fn input(port: &Port) -> Result<ModelInput, String> {
         Elem::String => return Err(format!("input {name:?} takes texts, which no model does here")),
         _ => DType::I32,
     };
-    let size = |d: &Dim| if let Dim::Size(n) = d { Some(*n) } else { None };
     Ok(ModelInput::new(name.clone(), sizes.iter().map(size)).dtype(dtype))
 }

@@ -1,8 +1,7 @@
 //! Onnx: a graph from elsewhere, in ONNX's operators.
 
 use brisk_graph::{DType, Shape, Tensor, Value};
-use brisk_onnx::{Dim, Item, Parameter, Type, Var};
-use indexmap::IndexMap;
+use brisk_onnx::{Dim, Item, Parameter, Port, Type, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +11,9 @@ use crate::{Context, Initializer, Result};
 /// A graph in ONNX's operators: what `brisk import` makes of a model file. Its inputs are the graph's, in order; it yields the graph's
 /// first output, and [`OnnxOutput`](super::OnnxOutput) the others. Parameters have the names that they have in the file.
 ///
-/// With `channels_last` pictures come in as `[n, height, width, channels]`, as everywhere in Brisk, and not as the graph has them.
+/// With `channels_last` pictures come in as `[n, height, width, channels]`, as everywhere in Brisk, and not as the graph has them. A graph
+/// that was made for so many rows and takes no others has `rows`: it is asked several times, the last time with zeros in the rows that are
+/// left.
 ///
 /// ```
 /// use brisk_nn::{LayerSpec, Onnx, Sequential};
@@ -35,12 +36,15 @@ pub struct Onnx {
     /// Pictures come in with their channels last.
     #[serde(default)]
     pub channels_last: bool,
+    /// How many rows the graph takes, if not any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
 }
 
 impl Onnx {
     /// Of a graph, with inputs as the graph has them.
     pub fn new(model: brisk_onnx::Model) -> Onnx {
-        Onnx { model: Box::new(model), channels_last: false }
+        Onnx { model: Box::new(model), channels_last: false, rows: None }
     }
 
     /// Of a graph over pictures `[height, width, channels]`, which come in as everywhere in Brisk: turned, unless the sizes of the graph's
@@ -63,15 +67,15 @@ impl Onnx {
     pub fn channels_last(self, channels_last: bool) -> Onnx {
         Onnx { channels_last, ..self }
     }
-}
 
-impl Layer for Onnx {
-    fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
-        let ports = &self.model.graph.inputs;
-        if inputs.len() > ports.len() {
-            return Err(cx.error(format!("its graph has {} inputs, found {}", ports.len(), inputs.len())));
-        }
-        let item = |(value, port): (&Value<'g>, &brisk_onnx::Port)| {
+    /// Of a graph that takes so many rows.
+    pub fn rows(self, rows: usize) -> Onnx {
+        Onnx { rows: Some(rows), ..self }
+    }
+
+    /// The graph's outputs.
+    fn record<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Vec<Value<'g>>> {
+        let item = |(value, port): (&Value<'g>, &Port)| {
             let Type::Tensor(elem, dims) = &port.ty else {
                 return Err(cx.error(format!("input {:?} is no tensor but {}", port.name, port.ty)));
             };
@@ -89,19 +93,61 @@ impl Layer for Onnx {
                 ))),
             }
         };
-        let items = inputs.iter().zip(ports).map(item).collect::<Result<Vec<_>>>()?;
+        let items = inputs.iter().zip(&self.model.graph.inputs).map(item).collect::<Result<Vec<_>>>()?;
         let mut host = Host { cx };
         let outputs = brisk_onnx::record(&self.model, &mut host, items).map_err(|e| cx.error(e.to_string()))?;
-        let mut results = IndexMap::new();
-        for (port, output) in self.model.graph.outputs.iter().zip(outputs) {
-            let Item::Tensor(var) = output else {
-                return Err(cx.error(format!("its output {:?} is no tensor", port.name)));
-            };
-            results.insert(port.name.clone(), var.settled().cast(DType::F32));
+        let value = |(port, output): (&Port, Item<'g>)| match output {
+            Item::Tensor(var) => Ok(var.settled().cast(DType::F32)),
+            _ => Err(cx.error(format!("its output {:?} is no tensor", port.name))),
+        };
+        self.model.graph.outputs.iter().zip(outputs).map(value).collect()
+    }
+
+    /// The same, so many rows at a time.
+    fn record_by<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>], rows: usize) -> Result<Vec<Value<'g>>> {
+        let n = inputs.first().map_or(0, |x| x.dim(0));
+        if rows == 0 || inputs.iter().any(|x| x.rank() == 0 || x.dim(0) != n) {
+            return Err(cx.error(format!("its graph takes {rows} rows; expected as many rows of each input")));
         }
-        let Some((_, first)) = results.first() else { return Err(cx.error("its graph has no output")) };
-        let first = *first;
-        cx.set_results_of(first, results);
+        let groups = n.div_ceil(rows);
+        let whole = |x: &Value<'g>| {
+            let mut more = vec![0; x.rank()];
+            more[0] = groups * rows - n;
+            x.pad(&vec![0; x.rank()], &more, 0.0)
+        };
+        let whole: Vec<Value<'g>> = inputs.iter().map(whole).collect();
+        let ports = &self.model.graph.outputs;
+        let mut results: Vec<Vec<Value<'g>>> = vec![Vec::new(); ports.len()];
+        for start in (0..groups).map(|group| group * rows) {
+            let own: Vec<Value<'g>> = whole.iter().map(|x| x.slice(0, start, start + rows)).collect();
+            for ((all, value), port) in results.iter_mut().zip(self.record(cx, &own)?).zip(ports) {
+                if value.rank() == 0 || value.dim(0) != rows {
+                    return Err(cx.error(format!(
+                        "its graph takes {rows} rows, but its output {:?} is {}; export it for any number of rows",
+                        port.name,
+                        value.shape()
+                    )));
+                }
+                all.push(value);
+            }
+        }
+        Ok(results.iter().map(|all| cx.builder().concat(all, 0).slice(0, 0, n)).collect())
+    }
+}
+
+impl Layer for Onnx {
+    fn forward<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Value<'g>> {
+        let ports = &self.model.graph.inputs;
+        if inputs.len() > ports.len() {
+            return Err(cx.error(format!("its graph has {} inputs, found {}", ports.len(), inputs.len())));
+        }
+        let results = match self.rows {
+            None => self.record(cx, inputs)?,
+            Some(rows) => self.record_by(cx, inputs, rows)?,
+        };
+        let Some(&first) = results.first() else { return Err(cx.error("its graph has no output")) };
+        let names = self.model.graph.outputs.iter().map(|port| port.name.clone());
+        cx.set_results_of(first, names.zip(results));
         Ok(first)
     }
 }
@@ -162,6 +208,23 @@ mod tests {
         assert!(turned(&dims([9, 9, 3]), "{}") && turned("null", "{}"));
         let free = r#"["unknown", "unknown", "unknown", "unknown"]"#;
         assert!(turned(free, "{}") && !turned(free, r#"{"brisk_version": "0.1.0"}"#));
+    }
+
+    #[test]
+    fn no_rows_and_outputs_without_rows_are_refused() {
+        let graph: brisk_onnx::Model = serde_json::from_str(
+            r#"{"opsets": {"": 13}, "graph": {
+            "inputs": [{"name": "x", "type": {"tensor": ["float", [{"size": 2}, {"size": 4}]]}}],
+            "outputs": [{"name": "all", "type": "unknown"}],
+            "nodes": [{"op": "ReduceSum", "inputs": ["x"], "outputs": ["all"], "attributes": {"keepdims": {"int": 0}}}]}}"#,
+        )
+        .unwrap();
+        let error = |rows| {
+            let layer = LayerSpec::new(Onnx::new(graph.clone()).rows(rows)).name("graph");
+            Model::new(vec![ModelInput::new("x", [4])], vec![layer], &[]).unwrap_err().to_string()
+        };
+        assert!(error(2).contains("its output \"all\" is []"), "{}", error(2));
+        assert!(error(0).contains("takes 0 rows"), "{}", error(0));
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl Model {
         let rows = |length| {
             let builder = Builder::new();
             let mut cx = Context::new(&builder);
-            let values = self.record(&mut cx, &self.examples(&builder, length))?;
+            let values = self.record(&mut cx, &self.examples(&builder, length, 1))?;
             Ok::<Vec<Shape>, Error>(values.into_iter().map(crate::layer::sample).collect())
         };
         Ok(rows(lengths[0])?.into_iter().zip(rows(lengths[1])?).map(|(a, b)| [a, b]).collect())
@@ -305,6 +305,21 @@ impl Model {
         Ok(self.outputs.iter().map(|&o| values[o]).collect())
     }
 
+    /// Whether it answers so many samples at a time, each by itself. A graph from elsewhere may have been made for another number.
+    ///
+    /// ```
+    /// use brisk_nn::{Dense, Sequential};
+    /// assert!(Sequential::new([4]).add(Dense::new(3)).build()?.answers(7));
+    /// # Ok::<(), brisk_nn::Error>(())
+    /// ```
+    pub fn answers(&self, samples: usize) -> bool {
+        let builder = Builder::new();
+        let found =
+            self.forward_all(&mut Context::new(&builder), &self.examples(&builder, self.length, samples));
+        let each = |outputs: Vec<Value<'_>>| outputs.iter().all(|y| y.shape().first() == Some(&samples));
+        found.is_ok_and(each) && builder.check().is_ok()
+    }
+
     /// Records the forward pass and gives every layer's result.
     pub fn record<'g>(&self, cx: &mut Context<'g>, inputs: &[Value<'g>]) -> Result<Vec<Value<'g>>> {
         let mut values: Vec<Value<'g>> = Vec::with_capacity(self.layers.len());
@@ -337,7 +352,7 @@ impl Model {
     /// The same as a context hands them out.
     pub(crate) fn specs_in(&self, mut cx: Context<'_>) -> Result<Vec<ParamSpec>> {
         let builder = cx.builder();
-        self.record(&mut cx, &self.examples(builder, self.length))?;
+        self.record(&mut cx, &self.examples(builder, self.length, 1))?;
         Ok(cx.params().iter().map(|p| p.0.clone()).collect())
     }
 
@@ -355,10 +370,10 @@ impl Model {
         }
     }
 
-    /// One sample of each input, with an example for lengths that differ.
-    fn examples<'g>(&self, builder: &'g Builder, length: usize) -> Vec<Value<'g>> {
+    /// Samples of each input, with an example for lengths that differ.
+    fn examples<'g>(&self, builder: &'g Builder, length: usize, samples: usize) -> Vec<Value<'g>> {
         let example = |input: &ModelInput| {
-            let rows = if input.rows == Rows::Tokens { length } else { 1 };
+            let rows = if input.rows == Rows::Tokens { length } else { samples };
             let sizes = input.shape.iter().map(|d| d.unwrap_or(length));
             let shape: Vec<usize> = std::iter::once(rows).chain(sizes).collect();
             builder.input(&input.name, Role::Batch, shape, input.layer_dtype())

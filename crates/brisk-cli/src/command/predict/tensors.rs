@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use brisk_eval::{ask, open_model};
-use brisk_format::{OnnxFile, load_npz, read_graph, save_npz};
+use brisk_format::{OnnxFile, import_onnx, load_npz, read_graph, save_npz};
 use brisk_graph::Tensor;
 use brisk_onnx::{Constant, Elem, Output, Session, Type};
 use indexmap::IndexMap;
@@ -42,7 +42,11 @@ fn of_graph(
         given.push(tensor.map(|t| typed(t, elem)).transpose()?.map(Output::Tensor));
     }
     let device = predict.compute.device();
-    let said = Session::new(&device, &file.model, file.parameters).run(given)?;
+    let said = match Session::new(&device, &file.model, file.parameters.clone()).run(given) {
+        Ok(said) => said,
+        // One that was made for another number of rows is asked several times, as a model.
+        Err(error) => return by_rows(predict, file, inputs).map_err(|_| error.into()),
+    };
     let outputs = file.model.graph.outputs.iter().zip(said);
     outputs
         .map(|(port, output)| match output {
@@ -50,6 +54,24 @@ fn of_graph(
             _ => Err(bad_input(format!("the output {:?} is no tensor of numbers", port.name))),
         })
         .collect()
+}
+
+fn by_rows(
+    predict: &Predict,
+    file: OnnxFile,
+    inputs: &IndexMap<String, Tensor>,
+) -> Result<IndexMap<String, Tensor>> {
+    let ports = file.model.graph.outputs.clone();
+    let model = import_onnx(&predict.run, file)?;
+    let mut said = ask(&predict.compute.device(), &model, inputs)?;
+    for port in &ports {
+        if let (Some(tensor), Type::Tensor(elem, _)) = (said.get_mut(&port.name), &port.ty)
+            && let Constant::Numbers(_, typed) = typed(tensor, *elem)?
+        {
+            *tensor = typed;
+        }
+    }
+    Ok(said)
 }
 
 fn typed(tensor: &Tensor, elem: Elem) -> Result<Constant> {
