@@ -228,7 +228,11 @@ impl TfFunction {
         }
         let graph = TfGraph::read(function.node_def, &arguments, constants).map_err(within)?;
         let mut outputs = Vec::new();
+        let mut results = HashSet::new();
         for output in signature.output_arg {
+            if !results.insert(output.name.clone()) {
+                return Err(within(Fault::Unsound(format!("two results are called {:?}", output.name))));
+            }
             let Some(value) = function.ret.get(&output.name) else {
                 return Err(within(Fault::Unsound(format!("the result {:?} is not a value", output.name))));
             };

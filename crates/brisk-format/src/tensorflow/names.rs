@@ -53,18 +53,21 @@ impl Objects {
 
     /// Which of them a model reaches without going through an optimizer.
     fn of_model(&self) -> HashSet<usize> {
-        let mut seen = HashSet::new();
+        let (mut seen, mut found) = (HashSet::new(), HashSet::new());
         let mut next = vec![0];
         while let Some(i) = next.pop() {
-            let Some(object) = self.get(i) else { continue };
-            if !object.is_optimizer() && seen.insert(i) {
+            // Each is looked through once, however often it is held.
+            if seen.insert(i)
+                && let Some(object) = self.get(i).filter(|o| !o.is_optimizer())
+            {
+                found.insert(i);
                 next.extend(object.children.iter().map(|(_, child)| *child));
             }
         }
         for slot in self.0.iter().flat_map(|o| &o.slots) {
-            seen.remove(slot);
+            found.remove(slot);
         }
-        seen
+        found
     }
 }
 
@@ -154,4 +157,21 @@ fn path(key: &str) -> String {
         });
     }
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However often an object is held, what it holds is gone through once.
+    #[test]
+    fn objects_are_looked_through_once() {
+        const COUNT: usize = 200_000;
+        let holding = |child: usize| {
+            let children = (0..COUNT).map(|_| (String::new(), child)).collect();
+            Object { children, ..Object::default() }
+        };
+        let objects = Objects(vec![holding(1), holding(0)]);
+        assert_eq!(objects.of_model(), HashSet::from([0, 1]));
+    }
 }

@@ -95,21 +95,17 @@ fn turns(c: &mut Call<'_, '_>) -> Made {
             c.inputs.len()
         ));
     }
-    let stays = |i: usize| {
-        let (argument, output) = (function.inputs.get(i)?, function.outputs.get(i)?);
+    let mut fixed = Vec::new();
+    for ((input, argument), output) in c.inputs.iter().zip(&function.inputs).zip(&function.outputs) {
         let mut value = &output.1;
-        // Through what gives a value as it is; as long as there are nodes.
-        for _ in 0..function.graph.nodes.len() {
-            match function.graph.node(&value.node) {
-                Some(node) if node.op == "Identity" => value = node.inputs.first()?,
-                _ => break,
-            }
+        // Through what gives a value as it is.
+        while let Some(node) = function.graph.node(&value.node).filter(|n| n.op == "Identity") {
+            c.walk.emit.step(1)?;
+            let Some(before) = node.inputs.first() else { break };
+            value = before;
         }
-        (value.node == argument.0).then_some(())
-    };
-    let fixed: Vec<bool> = (0..c.inputs.len())
-        .map(|i| stays(i).is_some() || matches!(c.inputs.get(i), Some(Value::Variable(_))))
-        .collect();
+        fixed.push(value.node == argument.0 || matches!(input, Value::Variable(_)));
+    }
     let initial = std::mem::take(&mut c.inputs);
     let changing = |values: &[Value]| -> Result<Vec<String>, String> {
         values.iter().zip(&fixed).filter(|(_, f)| !**f).map(|(v, _)| v.name().map(String::from)).collect()

@@ -189,3 +189,84 @@ fn circles_and_signatures_without_inputs_are_refused() {
     let found = said(&sound);
     assert!(found.contains("no signature \"serving_default\", only [\"a\", \"b\"]"), "{found}");
 }
+
+/// A function of so many arguments, each of which goes through all of a row of nodes.
+#[test]
+fn loops_are_looked_through_in_steps() {
+    const COUNT: usize = 2000;
+    let arg = |i: usize| proto::op_def::ArgDef { name: format!("x{i}"), r#type: 1 };
+    let result = |i: usize| proto::op_def::ArgDef { name: format!("y{i}"), r#type: 1 };
+    let signature = proto::OpDef {
+        name: "f".into(),
+        input_arg: (0..COUNT).map(arg).collect(),
+        output_arg: (0..COUNT).map(result).collect(),
+    };
+    let before = |i: usize| if i == 0 { "x0".to_string() } else { format!("n{}:output:0", i - 1) };
+    let nodes = (0..COUNT).map(|i| node(&format!("n{i}"), "Identity", &[&before(i)], vec![])).collect();
+    let ret = (0..COUNT).map(|i| (format!("y{i}"), before(COUNT))).collect();
+    let function: Bytes =
+        proto::FunctionDef { signature: Some(signature), node_def: nodes, ret }.encode_to_vec().into();
+    let turns =
+        node("y", "While", &["x"; COUNT], vec![("cond", function_named("f")), ("body", function_named("f"))]);
+    let found = said(&model(vec![turns], vec![function]));
+    assert!(found.contains("steps to translate; export a smaller part"), "{found}");
+}
+
+/// The results of a function count, also where they are all the same value.
+#[test]
+fn results_of_functions_are_counted() {
+    const COUNT: usize = 1 << 11;
+    let result = |i: usize| proto::op_def::ArgDef { name: format!("y{i}"), r#type: 1 };
+    let signature = proto::OpDef {
+        name: "f".into(),
+        input_arg: vec![proto::op_def::ArgDef { name: "x".into(), r#type: 1 }],
+        output_arg: (0..COUNT).map(result).collect(),
+    };
+    let ret = (0..COUNT).map(|i| (format!("y{i}"), "x".to_string())).collect();
+    let function: Bytes =
+        proto::FunctionDef { signature: Some(signature), node_def: vec![], ret }.encode_to_vec().into();
+    let mut nodes: Vec<Bytes> = (0..COUNT)
+        .map(|i| {
+            call(&format!("c{i}"), "f", if i == 0 { "x".into() } else { format!("c{}", i - 1) }.as_str())
+        })
+        .collect();
+    nodes.push(call("y", "f", &format!("c{}", COUNT - 1)));
+    let found = said(&model(nodes, vec![function]));
+    assert!(found.contains("steps to translate; export a smaller part"), "{found}");
+}
+
+#[test]
+fn results_have_names_of_their_own() {
+    let arg = |name: &str| proto::op_def::ArgDef { name: name.into(), r#type: 1 };
+    let signature =
+        proto::OpDef { name: "f".into(), input_arg: vec![arg("x")], output_arg: vec![arg(""), arg("")] };
+    let ret = HashMap::from([(String::new(), "x".to_string())]);
+    let function = proto::FunctionDef { signature: Some(signature), node_def: vec![], ret };
+    let mut constants = Constants::new("m.pb".as_ref());
+    let found = TfFunction::read(function.encode_to_vec().into(), &mut constants).unwrap_err();
+    assert!(
+        found.within("m").malformed("m.pb".as_ref(), "graph").to_string().contains("two results are called")
+    );
+}
+
+/// A long text that stands for others that are left out.
+#[test]
+fn texts_that_are_left_out_are_few_and_short() {
+    let constant = |text: &str| {
+        let shape = proto::TensorShapeProto {
+            dim: vec![proto::tensor_shape_proto::Dim { size: 64 }],
+            unknown_rank: false,
+        };
+        let tensor = proto::TensorProto {
+            dtype: 7,
+            tensor_shape: Some(shape),
+            string_val: vec![text.as_bytes().to_vec().into()],
+            ..proto::TensorProto::default()
+        };
+        let value = AttrValue { value: Some(Value::Tensor(tensor)) };
+        convert(&model(vec![node("y", "Const", &[], vec![("value", value)])], vec![]), Variables::default())
+    };
+    assert!(constant("short").is_ok());
+    let found = constant(&"long".repeat(100)).unwrap_err();
+    assert!(found.contains("a constant of 64 texts leaves out all but 1"), "{found}");
+}

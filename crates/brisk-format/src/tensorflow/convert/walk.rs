@@ -17,6 +17,8 @@ use crate::onnx::emit::{Emitter, translatable};
 const DEEPEST: usize = 24;
 /// The most whole numbers of a constant that are kept in mind.
 const FEW: usize = 64;
+/// The most bytes of texts that are left out of a constant.
+const MOST_REPEATED: usize = 1 << 12;
 
 /// A graph that is being translated.
 pub(super) struct Walk<'m> {
@@ -97,6 +99,7 @@ impl<'m> Walk<'m> {
         let names = function.inputs.iter().map(|(name, _)| name.as_str());
         let mut values: HashMap<&str, Vec<Value>> =
             names.zip(arguments).map(|(name, value)| (name, vec![value])).collect();
+        self.emit.step(function.outputs.len())?;
         self.depth += 1;
         self.nodes(&function.graph, &order, &mut values).map_err(|m| format!("function {name:?}: {m}"))?;
         self.depth -= 1;
@@ -205,11 +208,12 @@ fn numbers(constant: &TfConstant) -> Result<(Constant, Option<Ints>), String> {
     if let Some(texts) = constant.texts() {
         let mut texts: Vec<String> = texts.iter().map(|t| String::from_utf8_lossy(t).into_owned()).collect();
         let elements: usize = constant.shape().iter().product();
-        // Where texts are left out, the last one stands for them.
-        if elements > texts.len().saturating_add(FEW) {
+        let last = texts.last().cloned().unwrap_or_default();
+        // Where texts are left out, the last one stands for them, if that does not make much of little.
+        let missing = elements.saturating_sub(texts.len());
+        if missing > FEW || missing.saturating_mul(last.len()) > MOST_REPEATED {
             return Err(format!("a constant of {elements} texts leaves out all but {}", texts.len()));
         }
-        let last = texts.last().cloned().unwrap_or_default();
         texts.resize(elements, last);
         return Ok((Constant::Texts(constant.shape().into(), texts.into()), None));
     }
