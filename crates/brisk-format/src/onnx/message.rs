@@ -2,10 +2,17 @@
 
 use brisk_graph::Shape;
 use brisk_onnx::{Attribute, Constant, Dim, Elem, Function, Graph, Node, Port, Type};
+use prost::Message;
+use prost::bytes::Bytes;
 
 use super::encode::write_raw;
 use super::proto::*;
 use super::read::{OnnxFile, UNTRAINED};
+
+/// A message as it stands in another.
+fn bytes<M: Message>(message: Result<M, String>) -> Result<Bytes, String> {
+    message.map(|m| m.encode_to_vec().into())
+}
 
 /// A tensor without its elements.
 pub fn described(name: &str, elem: Elem, shape: &Shape) -> TensorProto {
@@ -47,7 +54,7 @@ pub fn model_proto(file: &OnnxFile) -> Result<ModelProto, String> {
         graph: None,
         opset_import: opsets(&model.opsets),
         metadata_props: model.metadata.iter().map(entry).chain([untrained]).collect(),
-        functions: model.functions.iter().map(function).collect::<Result<_, _>>()?,
+        functions: model.functions.iter().map(|f| bytes(function(f))).collect::<Result<_, _>>()?,
     })
 }
 
@@ -78,13 +85,13 @@ pub fn graph_proto(graph: &Graph, outermost: bool) -> Result<GraphProto, String>
         return Err(format!("graph {:?}, which stands in a node, has parameters of its own", graph.name));
     }
     let constants =
-        || graph.constants.iter().map(|(name, c)| tensor_proto(name, c)).collect::<Result<_, _>>();
+        || graph.constants.iter().map(|(name, c)| bytes(tensor_proto(name, c))).collect::<Result<_, _>>();
     Ok(GraphProto {
-        node: graph.nodes.iter().map(node).collect::<Result<_, _>>()?,
+        node: graph.nodes.iter().map(|n| bytes(node(n))).collect::<Result<_, _>>()?,
         name: if graph.name.is_empty() { "graph".into() } else { graph.name.clone() },
         initializer: if outermost { Vec::new() } else { constants()? },
-        input: graph.inputs.iter().map(port).collect(),
-        output: graph.outputs.iter().map(port).collect(),
+        input: graph.inputs.iter().map(|p| bytes(Ok(port(p)))).collect::<Result<_, _>>()?,
+        output: graph.outputs.iter().map(|p| bytes(Ok(port(p)))).collect::<Result<_, _>>()?,
         sparse_initializer: Vec::new(),
     })
 }
@@ -96,9 +103,13 @@ fn function(function: &Function) -> Result<FunctionProto, String> {
         input: function.inputs.clone(),
         output: function.outputs.clone(),
         attribute: Vec::new(),
-        node: function.nodes.iter().map(node).collect::<Result<_, _>>()?,
+        node: function.nodes.iter().map(|n| bytes(node(n))).collect::<Result<_, _>>()?,
         opset_import: opsets(&function.opsets),
-        attribute_proto: function.defaults.iter().map(|(n, a)| attribute(n, a)).collect::<Result<_, _>>()?,
+        attribute_proto: function
+            .defaults
+            .iter()
+            .map(|(n, a)| bytes(attribute(n, a)))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -108,7 +119,7 @@ fn node(node: &Node) -> Result<NodeProto, String> {
         output: node.outputs.clone(),
         name: node.name.clone(),
         op_type: node.op.clone(),
-        attribute: node.attributes.iter().map(|(n, a)| attribute(n, a)).collect::<Result<_, _>>()?,
+        attribute: node.attributes.iter().map(|(n, a)| bytes(attribute(n, a))).collect::<Result<_, _>>()?,
         domain: node.domain.clone(),
     })
 }

@@ -1,7 +1,18 @@
 //! The messages of an ONNX file, as far as Brisk reads and writes them (onnx.proto of the ONNX project, IR version 14).
+//!
+//! Messages of which a file may have many stay bytes until they are needed: an empty one takes two bytes there, and hundreds here.
 
 use prost::Message;
 use prost::bytes::Bytes;
+
+/// One of many messages. None of them is empty.
+pub fn decode<M: Message + Default>(bytes: &Bytes) -> Result<M, String> {
+    match bytes.is_empty() {
+        true => Err("not a sound ONNX file: a message is empty; export the model again".into()),
+        false => M::decode(bytes.clone())
+            .map_err(|e| format!("not a sound ONNX file: {e}; export the model again")),
+    }
+}
 
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
@@ -17,8 +28,9 @@ pub struct ModelProto {
     pub opset_import: Vec<OperatorSetIdProto>,
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
-    #[prost(message, repeated, tag = "25")]
-    pub functions: Vec<FunctionProto>,
+    /// Each a [`FunctionProto`].
+    #[prost(bytes = "bytes", repeated, tag = "25")]
+    pub functions: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -39,18 +51,23 @@ pub struct StringStringEntryProto {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct GraphProto {
-    #[prost(message, repeated, tag = "1")]
-    pub node: Vec<NodeProto>,
+    /// Each a [`NodeProto`].
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub node: Vec<Bytes>,
     #[prost(string, tag = "2")]
     pub name: String,
-    #[prost(message, repeated, tag = "5")]
-    pub initializer: Vec<TensorProto>,
-    #[prost(message, repeated, tag = "11")]
-    pub input: Vec<ValueInfoProto>,
-    #[prost(message, repeated, tag = "12")]
-    pub output: Vec<ValueInfoProto>,
-    #[prost(message, repeated, tag = "15")]
-    pub sparse_initializer: Vec<SparseTensorProto>,
+    /// Each a [`TensorProto`].
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub initializer: Vec<Bytes>,
+    /// Each a [`ValueInfoProto`].
+    #[prost(bytes = "bytes", repeated, tag = "11")]
+    pub input: Vec<Bytes>,
+    /// Each a [`ValueInfoProto`].
+    #[prost(bytes = "bytes", repeated, tag = "12")]
+    pub output: Vec<Bytes>,
+    /// Each a [`SparseTensorProto`].
+    #[prost(bytes = "bytes", repeated, tag = "15")]
+    pub sparse_initializer: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -63,8 +80,9 @@ pub struct NodeProto {
     pub name: String,
     #[prost(string, tag = "4")]
     pub op_type: String,
-    #[prost(message, repeated, tag = "5")]
-    pub attribute: Vec<AttributeProto>,
+    /// Each an [`AttributeProto`].
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub attribute: Vec<Bytes>,
     #[prost(string, tag = "7")]
     pub domain: String,
 }
@@ -79,14 +97,16 @@ pub struct FunctionProto {
     pub output: Vec<String>,
     #[prost(string, repeated, tag = "6")]
     pub attribute: Vec<String>,
-    #[prost(message, repeated, tag = "7")]
-    pub node: Vec<NodeProto>,
+    /// Each a [`NodeProto`].
+    #[prost(bytes = "bytes", repeated, tag = "7")]
+    pub node: Vec<Bytes>,
     #[prost(message, repeated, tag = "9")]
     pub opset_import: Vec<OperatorSetIdProto>,
     #[prost(string, tag = "10")]
     pub domain: String,
-    #[prost(message, repeated, tag = "11")]
-    pub attribute_proto: Vec<AttributeProto>,
+    /// Each an [`AttributeProto`].
+    #[prost(bytes = "bytes", repeated, tag = "11")]
+    pub attribute_proto: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]

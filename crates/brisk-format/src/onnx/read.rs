@@ -1,6 +1,6 @@
 //! From the messages of an ONNX file to a model.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -8,11 +8,13 @@ use brisk_graph::{Data, Tensor};
 use brisk_onnx::{Attribute, Constant, Dim, Elem, Function, Graph, Model, Node, Parameter, Port, Type};
 use brisk_runtime::State;
 use indexmap::IndexMap;
+use prost::bytes::Bytes;
 
 use super::proto::{
-    AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto,
+    AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, TypeProto,
+    ValueInfoProto, decode,
 };
-use super::tensor::{Raw, constant, dense, kind, raw_bytes};
+use super::tensor::{Raw, Sparse, constant, kind, raw_bytes};
 use super::wire::{Fault, Stretch, read_stretch, skeleton};
 use crate::hashed::open_file;
 use crate::{Error, Result};
@@ -48,30 +50,30 @@ pub fn read_onnx(path: &Path) -> Result<OnnxFile> {
         Fault::Wrong(message) => content(format!("not a sound ONNX file: {message}; export the model again")),
     })?;
     let graph = skeleton.model.graph.unwrap_or_default();
+    let sparse = Sparse::new();
     let mut model = Model {
         opsets: skeleton.model.opset_import.iter().map(|o| (domain(&o.domain), o.version)).collect(),
-        graph: self::graph(&graph, 0).map_err(content)?,
+        graph: self::graph(&graph, 0, &sparse).map_err(content)?,
         functions: skeleton
             .model
             .functions
             .iter()
-            .map(function)
+            .map(|f| function(&decode(f)?, &sparse))
             .collect::<Result<_, _>>()
             .map_err(content)?,
         metadata: skeleton.model.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect(),
     };
     let mut parameters = State::new();
     let learned = Told::of(&mut model);
+    let mut beside = Beside::default();
     for (proto, stretch) in &skeleton.initializers {
-        let constant = elements(path, &mut file, proto, *stretch)?;
         unused(&model.graph, &proto.name).map_err(content)?;
+        let constant = elements(path, &mut file, proto, *stretch, &mut beside)?;
         let learned = learned.of_tensor(&proto.name);
         add(&mut model.graph, &mut parameters, &proto.name, constant, learned);
     }
-    for sparse in &graph.sparse_initializer {
-        let name = sparse.values.as_ref().map(|v| v.name.clone()).unwrap_or_default();
-        unused(&model.graph, &name).map_err(content)?;
-        let constant = dense(sparse).map_err(content)?;
+    for proto in &graph.sparse_initializer {
+        let (name, constant) = zeros_too(proto, &model.graph, &sparse).map_err(content)?;
         let learned = learned.of_tensor(&name);
         add(&mut model.graph, &mut parameters, &name, constant, learned);
     }
@@ -193,12 +195,26 @@ fn floats(tensor: &Tensor) -> Option<Tensor> {
     Tensor::new(tensor.shape(), data).ok()
 }
 
+/// A sparse initializer with its zeros, and its name, which must be free.
+fn zeros_too(proto: &Bytes, graph: &Graph, sparse: &Sparse) -> Result<(String, Constant), String> {
+    let proto: SparseTensorProto = decode(proto)?;
+    let name = proto.values.as_ref().map(|v| v.name.clone()).unwrap_or_default();
+    unused(graph, &name)?;
+    Ok((name, sparse.dense(&proto)?))
+}
+
 /// The elements of an initializer, wherever they are.
-fn elements(path: &Path, file: &mut File, proto: &TensorProto, stretch: Option<Stretch>) -> Result<Constant> {
+fn elements(
+    path: &Path,
+    file: &mut File,
+    proto: &TensorProto,
+    stretch: Option<Stretch>,
+    beside: &mut Beside,
+) -> Result<Constant> {
     let content = |message: String| Error::content(path, message);
     const EXTERNAL: i32 = 1;
     if proto.data_location == EXTERNAL {
-        return external(path, proto);
+        return external(path, proto, beside);
     }
     let Some(stretch) = stretch else { return constant(proto).map_err(content) };
     let (elem, shape) = kind(proto).map_err(content)?;
@@ -216,8 +232,29 @@ fn elements(path: &Path, file: &mut File, proto: &TensorProto, stretch: Option<S
     raw.finish(shape).map_err(content)
 }
 
+/// How many bytes have been read from each of the files beside a model.
+#[derive(Default)]
+struct Beside(HashMap<PathBuf, u64>);
+
+impl Beside {
+    /// Takes bytes of a file of a length. A tensor may have a second name, but a small file must not fill the memory with copies.
+    fn take(&mut self, file: &Path, bytes: u64, length: u64) -> Result<(), String> {
+        const TIMES: u64 = 2;
+        let real = file.canonicalize().unwrap_or_else(|_| file.into());
+        let taken = self.0.entry(real).or_default();
+        *taken = taken.saturating_add(bytes);
+        match *taken <= length.saturating_mul(TIMES) {
+            true => Ok(()),
+            false => Err(format!(
+                "with those before it takes {taken} bytes of {}, which has {length}: they overlap; export the model again",
+                file.display()
+            )),
+        }
+    }
+}
+
 /// The elements of a tensor in a file of its own, which must lie in the model's folder.
-fn external(path: &Path, proto: &TensorProto) -> Result<Constant> {
+fn external(path: &Path, proto: &TensorProto, files: &mut Beside) -> Result<Constant> {
     let name = &proto.name;
     let content = |message: String| Error::content(path, format!("tensor {name:?}: {message}"));
     let entry = |key: &str| proto.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
@@ -240,6 +277,7 @@ fn external(path: &Path, proto: &TensorProto) -> Result<Constant> {
             stretch.length
         )));
     }
+    files.take(&beside, expected, length).map_err(content)?;
     let mut raw = Raw::new(elem, shape.elements());
     read_stretch(&mut file, stretch, |bytes| raw.take(bytes)).map_err(Error::read(&beside))?;
     raw.finish(shape).map_err(content)
@@ -265,7 +303,7 @@ fn inside(path: &Path, location: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn graph(proto: &GraphProto, depth: usize) -> Result<Graph, String> {
+fn graph(proto: &GraphProto, depth: usize, sparse: &Sparse) -> Result<Graph, String> {
     if depth > DEEPEST {
         return Err(format!("graphs stand in one another more than {DEEPEST} deep"));
     }
@@ -273,56 +311,65 @@ fn graph(proto: &GraphProto, depth: usize) -> Result<Graph, String> {
         name: proto.name.clone(),
         inputs: proto.input.iter().map(port).collect::<Result<_, _>>()?,
         outputs: proto.output.iter().map(port).collect::<Result<_, _>>()?,
-        nodes: proto.node.iter().map(|n| node(n, depth)).collect::<Result<_, _>>()?,
+        nodes: proto.node.iter().map(|n| node(n, depth, sparse)).collect::<Result<_, _>>()?,
         ..Graph::default()
     };
     // Those of the outermost graph come otherwise.
     for tensor in &proto.initializer {
+        let tensor: TensorProto = decode(tensor)?;
         unused(&graph, &tensor.name)?;
-        graph.constants.insert(tensor.name.clone(), constant(tensor)?);
+        graph.constants.insert(tensor.name.clone(), constant(&tensor)?);
     }
     if depth > 0 {
-        for sparse in &proto.sparse_initializer {
-            let name = sparse.values.as_ref().map(|v| v.name.clone()).unwrap_or_default();
-            unused(&graph, &name)?;
-            graph.constants.insert(name, dense(sparse)?);
+        for proto in &proto.sparse_initializer {
+            let (name, constant) = zeros_too(proto, &graph, sparse)?;
+            graph.constants.insert(name, constant);
         }
     }
     Ok(graph)
 }
 
-fn function(proto: &FunctionProto) -> Result<Function, String> {
+fn function(proto: &FunctionProto, sparse: &Sparse) -> Result<Function, String> {
     Ok(Function {
         domain: domain(&proto.domain),
         name: proto.name.clone(),
         inputs: proto.input.clone(),
         outputs: proto.output.clone(),
-        defaults: attributes(&proto.attribute_proto, 0)?,
+        defaults: attributes(&proto.attribute_proto, 0, sparse)?,
         opsets: proto.opset_import.iter().map(|o| (domain(&o.domain), o.version)).collect::<BTreeMap<_, _>>(),
-        nodes: proto.node.iter().map(|n| node(n, 0)).collect::<Result<_, _>>()?,
+        nodes: proto.node.iter().map(|n| node(n, 0, sparse)).collect::<Result<_, _>>()?,
     })
 }
 
-fn node(proto: &NodeProto, depth: usize) -> Result<Node, String> {
-    let attributes = attributes(&proto.attribute, depth).map_err(|m| {
+fn node(proto: &Bytes, depth: usize, sparse: &Sparse) -> Result<Node, String> {
+    let proto: NodeProto = decode(proto)?;
+    let attributes = attributes(&proto.attribute, depth, sparse).map_err(|m| {
         let name = if proto.name.is_empty() { proto.output.first() } else { Some(&proto.name) };
         format!("node {:?} ({}): {m}", name.map_or("", String::as_str), proto.op_type.escape_debug())
     })?;
     Ok(Node {
-        op: proto.op_type.clone(),
+        op: proto.op_type,
         domain: domain(&proto.domain),
-        name: proto.name.clone(),
-        inputs: proto.input.clone(),
-        outputs: proto.output.clone(),
+        name: proto.name,
+        inputs: proto.input,
+        outputs: proto.output,
         attributes,
     })
 }
 
-fn attributes(protos: &[AttributeProto], depth: usize) -> Result<IndexMap<String, Attribute>, String> {
-    protos.iter().map(|a| Ok((a.name.clone(), attribute(a, depth)?))).collect()
+fn attributes(
+    protos: &[Bytes],
+    depth: usize,
+    sparse: &Sparse,
+) -> Result<IndexMap<String, Attribute>, String> {
+    let named = |bytes| {
+        let proto: AttributeProto = decode(bytes)?;
+        Ok((proto.name.clone(), attribute(&proto, depth, sparse)?))
+    };
+    protos.iter().map(named).collect()
 }
 
-fn attribute(proto: &AttributeProto, depth: usize) -> Result<Attribute, String> {
+fn attribute(proto: &AttributeProto, depth: usize, sparse: &Sparse) -> Result<Attribute, String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if !proto.ref_attr_name.is_empty() {
         return Ok(Attribute::Of(proto.ref_attr_name.clone()));
@@ -335,18 +382,22 @@ fn attribute(proto: &AttributeProto, depth: usize) -> Result<Attribute, String> 
         5 => Attribute::Graph(Box::new(graph(
             proto.g.as_ref().ok_or("a graph that is not there")?,
             depth + 1,
+            sparse,
         )?)),
         6 => Attribute::Floats(proto.floats.clone()),
         7 => Attribute::Ints(proto.ints.clone()),
         8 => Attribute::Strings(proto.strings.iter().map(|s| text(s)).collect()),
-        11 => Attribute::Tensor(dense(proto.sparse_tensor.as_ref().ok_or("a tensor that is not there")?)?),
+        11 => Attribute::Tensor(
+            sparse.dense(proto.sparse_tensor.as_ref().ok_or("a tensor that is not there")?)?,
+        ),
         13 => Attribute::Type(ty(proto.tp.as_ref(), 0)?),
         other => return Err(format!("attribute {:?}: type {other} is not known to Brisk", proto.name)),
     })
 }
 
-fn port(proto: &ValueInfoProto) -> Result<Port, String> {
-    Ok(Port { name: proto.name.clone(), ty: ty(proto.r#type.as_ref(), 0)? })
+fn port(proto: &Bytes) -> Result<Port, String> {
+    let proto: ValueInfoProto = decode(proto)?;
+    Ok(Port { ty: ty(proto.r#type.as_ref(), 0)?, name: proto.name })
 }
 
 fn ty(proto: Option<&TypeProto>, depth: usize) -> Result<Type, String> {

@@ -1,5 +1,7 @@
 //! Tensors of an ONNX file, in all the ways in which they are written.
 
+use std::cell::Cell;
+
 use brisk_graph::{Data, Shape, Tensor};
 use brisk_onnx::{Constant, Elem};
 use half::{bf16, f16};
@@ -210,11 +212,15 @@ pub fn constant(proto: &TensorProto) -> Result<Constant, String> {
         }
         Elem::Bool => numbers(ints.iter().map(|&v| u8::from(v != 0)).collect::<Vec<_>>().into()),
         Elem::Uint8 => numbers(ints.iter().map(|&v| v as u8).collect::<Vec<_>>().into()),
-        // Narrow types lie in the low bytes as they would raw.
+        // Narrow types lie in the low bytes as they would raw, several in one.
         e if e.is_float() || e.bits().is_some_and(|b| b.0 < 8) => {
             let bytes: Vec<u8> = ints.iter().map(|&v| v as u8).collect();
-            if raw_bytes(elem, elements) != Some(bytes.len()) {
-                count(bytes.len())?;
+            let expected = raw_bytes(elem, elements).unwrap_or(0);
+            if bytes.len() != expected {
+                let found = bytes.len();
+                return Err(format!(
+                    "tensor {name:?}: {elem} {shape} takes {expected} numbers, found {found}"
+                ));
             }
             let mut raw = Raw::new(elem, elements);
             raw.take(&bytes);
@@ -224,39 +230,68 @@ pub fn constant(proto: &TensorProto) -> Result<Constant, String> {
     }
 }
 
-/// A sparse tensor with all its zeros.
-pub fn dense(proto: &SparseTensorProto) -> Result<Constant, String> {
-    let values = proto.values.as_ref().ok_or("a sparse tensor without values")?;
-    let indices = proto.indices.as_ref().ok_or("a sparse tensor without indices")?;
-    let whole =
-        TensorProto { dims: proto.dims.clone(), data_type: values.data_type, ..TensorProto::default() };
-    let (elem, shape) = kind(&whole)?;
-    const MOST_SPARSE: usize = 1 << 28;
-    if shape.elements() > MOST_SPARSE {
-        return Err(format!("a sparse tensor of {shape} is too large"));
+/// How many elements the sparse tensors of a file may have together, their zeros among them: a file of a few bytes must not fill the
+/// memory.
+pub struct Sparse {
+    left: Cell<usize>,
+}
+
+impl Sparse {
+    /// Of a file of which nothing is read yet.
+    pub fn new() -> Sparse {
+        const MOST: usize = 1 << 27;
+        Sparse { left: Cell::new(MOST) }
     }
-    let (Constant::Numbers(_, values), Constant::Numbers(_, indices)) =
-        (constant(values)?, constant(indices)?)
-    else {
-        return Err("a sparse tensor of texts".into());
-    };
-    let n = values.elements();
-    let places: Vec<usize> = match indices.shape().rank() {
-        1 => indices.to_f64s().into_iter().map(|v| v as usize).collect(),
-        _ => {
-            let strides = shape.strides();
-            let all = indices.to_f64s();
-            all.chunks(shape.rank().max(1))
-                .map(|row| row.iter().zip(&strides).map(|(i, s)| *i as usize * s).sum())
-                .collect()
-        }
-    };
-    if places.len() != n || places.iter().any(|&p| p >= shape.elements()) {
-        return Err(format!("the indices of a sparse tensor do not fit {shape}"));
+
+    /// A sparse tensor with all its zeros.
+    pub fn dense(&self, proto: &SparseTensorProto) -> Result<Constant, String> {
+        let values = proto.values.as_ref().ok_or("a sparse tensor without values")?;
+        let indices = proto.indices.as_ref().ok_or("a sparse tensor without indices")?;
+        let whole =
+            TensorProto { dims: proto.dims.clone(), data_type: values.data_type, ..TensorProto::default() };
+        let (elem, shape) = kind(&whole)?;
+        let elements = shape.elements();
+        let Some(left) = self.left.get().checked_sub(elements) else {
+            return Err(format!(
+                "a sparse tensor of {shape} is too large: all together may have {} more elements",
+                self.left.get()
+            ));
+        };
+        self.left.set(left);
+        let (Constant::Numbers(_, values), Constant::Numbers(_, indices)) =
+            (constant(values)?, constant(indices)?)
+        else {
+            return Err("a sparse tensor of texts".into());
+        };
+        let unfit = || format!("the indices of a sparse tensor do not fit {shape}");
+        let Data::I64(list) = indices.data() else { return Err(unfit()) };
+        // A number in row-major order for each, or one for each axis.
+        let (axes, whole) = ([elements], indices.shape().rank() == 1);
+        let sizes: &[usize] = if whole { &axes } else { &shape };
+        let place = |row: &[i64]| {
+            row.iter().zip(sizes).try_fold(0, |sum, (&i, &size)| {
+                let own = usize::try_from(i).ok().filter(|&i| i < size)?;
+                Some(sum * size + own)
+            })
+        };
+        let rows = list.chunks_exact(sizes.len().max(1));
+        let places: Option<Vec<usize>> = rows.map(place).collect();
+        let fits = list.len() == values.elements() * sizes.len();
+        let places = places.filter(|_| fits).ok_or_else(unfit)?;
+        let data: Data = match values.data() {
+            Data::F32(v) => spread(v, &places, elements).into(),
+            Data::F64(v) => spread(v, &places, elements).into(),
+            Data::I32(v) => spread(v, &places, elements).into(),
+            Data::I64(v) => spread(v, &places, elements).into(),
+            Data::U8(v) => spread(v, &places, elements).into(),
+        };
+        Tensor::new(shape, data).map(|t| Constant::Numbers(elem, t)).map_err(|e| e.to_string())
     }
-    let mut dense = vec![0.0; shape.elements()];
-    places.iter().zip(values.to_f64s()).for_each(|(&p, v)| dense[p] = v);
-    Tensor::from_f64s(elem.dtype(), shape, &dense)
-        .map(|t| Constant::Numbers(elem, t))
-        .map_err(|e| e.to_string())
+}
+
+/// Values at their places, and zeros.
+fn spread<T: Copy + Default>(values: &[T], places: &[usize], elements: usize) -> Vec<T> {
+    let mut all = vec![T::default(); elements];
+    places.iter().zip(values).for_each(|(&place, &value)| all[place] = value);
+    all
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 use super::proto::{GraphProto, ModelProto, TensorProto};
 
@@ -61,8 +62,8 @@ pub fn skeleton(file: &mut File, length: u64) -> Result<Skeleton, Fault> {
             _ => wire.copy(&field, &mut outer)?,
         }
     }
-    let mut model = ModelProto::decode(&outer[..])?;
-    model.graph = Some(GraphProto::decode(&inner[..])?);
+    let mut model = ModelProto::decode(Bytes::from(outer))?;
+    model.graph = Some(GraphProto::decode(Bytes::from(inner))?);
     Ok(Skeleton { model, initializers })
 }
 
@@ -176,6 +177,9 @@ impl<R: Read + Seek> Wire<R> {
                 }
                 _ => self.copy(&field, &mut rest)?,
             }
+        }
+        if rest.is_empty() {
+            return Err(Fault::Wrong("an initializer has no name and no type".into()));
         }
         Ok((TensorProto::decode(&rest[..])?, stretch))
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use brisk_format::{OnnxFile, Result, import_onnx, read_onnx};
-use brisk_onnx::check;
+use brisk_onnx::{Constant, Elem, check};
 
 use super::wire::Field::{self, Bytes, Int, Lying};
 use super::wire::{floats, graph, message, model, node};
@@ -308,4 +308,101 @@ fn tensors_elsewhere_stay_in_the_folder() {
         let error = read(location, offset, length).unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("\"w\"") | error.contains(location), "{error}");
     }
+}
+
+/// Whole numbers, in the order of their fields: dimensions, and elements as raw bytes.
+fn longs(name: &str, dims: &[i64], values: &[i64]) -> Vec<u8> {
+    let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let mut bytes = message(&[(2, Int(7)), (8, Bytes(name.as_bytes())), (9, Bytes(&raw))]);
+    dims.iter().for_each(|&d| bytes.extend(message(&[(1, Int(d))])));
+    bytes
+}
+
+fn with_sparse(all: &[Vec<u8>]) -> Vec<u8> {
+    let mut inner = graph(&[node("Add", &["x", "w"], &["y"], &[])], &[]);
+    all.iter().for_each(|s| inner.extend(message(&[(15, Bytes(s))])));
+    model(&inner, 13)
+}
+
+#[test]
+fn sparse_tensors_are_exact_and_bounded_together() {
+    let sparse = |name: &str, values: &[i64], index: Vec<u8>, dims: &[i64]| {
+        let values = longs(name, &[values.len() as i64], values);
+        let mut whole = message(&[(1, Bytes(&values)), (2, Bytes(&index))]);
+        dims.iter().for_each(|&d| whole.extend(message(&[(3, Int(d))])));
+        whole
+    };
+    let large = (1i64 << 53) + 1;
+    let pairs = longs("i", &[2, 2], &[0, 1, 1, 0]);
+    let file = read(&with_sparse(&[sparse("w", &[large, -large], pairs, &[2, 2])])).unwrap();
+    let expected = Constant::ints(Elem::Int64, [2, 2], vec![0, large, -large, 0]).unwrap();
+    assert_eq!(file.model.graph.constants["w"], expected);
+    for bad in [[0, 2], [-1, 0], [0, 1_000_000_000_000_000_000], [1 << 62, 1]] {
+        let index = longs("i", &[1, 2], &bad);
+        assert_refused(
+            &with_sparse(&[sparse("w", &[1], index, &[2, 2])]),
+            &["indices of a sparse tensor do not fit"],
+        );
+    }
+    // Zeros by the hundred million, each tensor of a few bytes.
+    let empty = |name: &str| sparse(name, &[], longs("i", &[0], &[]), &[1 << 26, 0]);
+    read(&with_sparse(&(0..4).map(|i| empty(&format!("w{i}"))).collect::<Vec<_>>())).unwrap();
+    let zeros = |name: &str| sparse(name, &[], longs("i", &[0], &[]), &[1 << 26]);
+    let error = refused(&with_sparse(&(0..5).map(|i| zeros(&format!("w{i}"))).collect::<Vec<_>>()));
+    assert!(error.contains("a sparse tensor of [67108864] is too large: all together"), "{error}");
+}
+
+/// Two bytes each in the file.
+#[test]
+fn messages_are_not_empty() {
+    let many = |number: u64| message(&(0..1000).map(|_| (number, Bytes(b""))).collect::<Vec<_>>());
+    let mut with_attributes = relu();
+    with_attributes.extend(many(5));
+    assert_refused(&model(&graph(&[with_attributes], &[]), 13), &["a message is empty"]);
+    for number in [1, 11, 12, 15] {
+        let mut inner = graph(&[relu()], &[]);
+        inner.extend(many(number));
+        assert_refused(&model(&inner, 13), &["a message is empty"]);
+    }
+    let mut inner = graph(&[relu()], &[]);
+    inner.extend(many(5));
+    assert_refused(&model(&inner, 13), &["an initializer has no name and no type"]);
+    let mut functions = model(&graph(&[relu()], &[]), 13);
+    functions.extend(many(25));
+    assert_refused(&functions, &["a message is empty"]);
+}
+
+#[test]
+fn small_numbers_are_packed_as_the_format_says() {
+    // Three numbers of four bits lie in two bytes.
+    let of = |bytes: &[u8]| {
+        let mut w = message(&[(2, Int(22)), (1, Int(3)), (8, Bytes(b"w"))]);
+        bytes.iter().for_each(|&b| w.extend(message(&[(5, Int(b.into()))])));
+        model(&graph(&[node("Add", &["x", "w"], &["y"], &[])], &[w]), 21)
+    };
+    let file = read(&of(&[0x21, 0x0f])).unwrap();
+    assert_eq!(file.model.graph.constants["w"], Constant::ints(Elem::Int4, [3], vec![1, 2, -1]).unwrap());
+    assert_refused(&of(&[1, 2, 15]), &["tensor \"w\"", "takes 2 numbers, found 3"]);
+}
+
+#[test]
+fn tensors_elsewhere_are_no_more_than_their_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.onnx");
+    fs::write(dir.path().join("w.bin"), [0; 8000]).unwrap();
+    let entry = |key: &str, value: &str| message(&[(1, Bytes(key.as_bytes())), (2, Bytes(value.as_bytes()))]);
+    let read = |count: usize| {
+        let tensor = |i: usize| {
+            // However the file is named.
+            let location = entry("location", &format!("{}w.bin", "./".repeat(i)));
+            floats(&format!("w{i}"), &[2000], &[(13, Bytes(&location)), (14, Int(1))])
+        };
+        let all: Vec<Vec<u8>> = (0..count).map(tensor).collect();
+        fs::write(&path, model(&graph(&[relu()], &all), 13)).unwrap();
+        read_onnx(&path)
+    };
+    // Weights that are tied.
+    assert_eq!(read(2).unwrap().parameters.len(), 2);
+    let error = read(3).unwrap_err().to_string();
+    assert!(error.contains("tensor \"w2\"") && error.contains("they overlap"), "{error}");
 }
