@@ -1,9 +1,11 @@
 //! A call of an operator, as the functions that record operators see it.
 
+use std::sync::Arc;
+
 use brisk_graph::{Builder, DType, Data, Shape, Tensor, Value};
 
-use crate::record::{LOOK, Scope};
-use crate::{Attribute, Elem, Graph, Item, Node, Parameter, Var};
+use crate::record::{Body, Scope};
+use crate::{Attribute, Elem, Item, Node, Parameter, Var};
 
 /// Who a model is recorded for: gives it its parameters, and shows it numbers that it must see.
 pub trait Host<'g> {
@@ -45,7 +47,7 @@ pub struct Call<'a, 'g> {
     pub scope: &'a Scope<'a, 'g>,
 }
 
-impl<'g> Call<'_, 'g> {
+impl<'a, 'g> Call<'a, 'g> {
     /// An operand.
     pub fn item(&self, i: usize) -> Result<&Item<'g>, String> {
         self.inputs.get(i).and_then(Option::as_ref).ok_or_else(|| format!("operand {i} is left out"))
@@ -85,8 +87,8 @@ impl<'g> Call<'_, 'g> {
     }
 
     /// An attribute.
-    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
-        self.node.attributes.get(name)
+    pub fn attribute(&self, name: &str) -> Option<&'a Attribute> {
+        self.scope.attribute(self.node, name).map(|found| found.0)
     }
 
     /// A whole number.
@@ -113,12 +115,19 @@ impl<'g> Call<'_, 'g> {
     }
 
     /// A word.
-    pub fn text(&self, name: &str, default: &'static str) -> Result<&str, String> {
+    pub fn text(&self, name: &str, default: &'static str) -> Result<&'a str, String> {
         match self.attribute(name) {
             None => Ok(default),
             Some(Attribute::String(v)) => Ok(v),
             Some(_) => Err(format!("attribute {name}: expected a text")),
         }
+    }
+
+    /// One of some words, of which the first is the default.
+    pub fn word(&self, name: &str, words: &[&'static str]) -> Result<&'static str, String> {
+        let found = self.text(name, words.first().copied().unwrap_or_default())?;
+        let known = words.iter().find(|word| **word == found).copied();
+        known.ok_or_else(|| format!("attribute {name}: expected {}, found {found:?}", words.join(" or ")))
     }
 
     /// Several whole numbers.
@@ -164,9 +173,9 @@ impl<'g> Call<'_, 'g> {
     }
 
     /// A graph.
-    pub fn graph(&self, name: &str) -> Result<&Graph, String> {
-        match self.attribute(name) {
-            Some(Attribute::Graph(graph)) => Ok(graph),
+    pub fn graph(&self, name: &str) -> Result<Body<'a>, String> {
+        match self.scope.attribute(self.node, name) {
+            Some((Attribute::Graph(graph), called)) => Ok(Body { graph, called }),
             _ => Err(format!("attribute {name}: expected a graph")),
         }
     }
@@ -192,18 +201,28 @@ impl<'g> Call<'_, 'g> {
 
     /// The elements of a value, if they can be had.
     pub fn try_look(&mut self, value: Value<'g>) -> Result<Option<Tensor>, String> {
-        self.spend(LOOK)?;
+        self.scope.budget.look()?;
         self.host.look(value)
     }
 
-    /// Takes so many nodes of those that may be recorded, where one call makes many.
-    pub fn spend(&self, nodes: usize) -> Result<(), String> {
-        self.scope.spend(nodes)
+    /// Takes so many steps of those that recording may take, for what is neither recorded nor kept.
+    pub fn spend(&self, steps: usize) -> Result<(), String> {
+        self.scope.budget.spend(steps)
+    }
+
+    /// Whether so many operations may still be recorded, before one call makes many.
+    pub fn afford(&self, operations: usize) -> Result<(), String> {
+        self.scope.budget.afford(operations)
     }
 
     /// Whether there is room for so many numbers, before they are made.
     pub fn room_for(&self, numbers: usize) -> Result<(), String> {
-        self.scope.room.numbers(numbers)
+        self.scope.budget.room_for(numbers)
+    }
+
+    /// Whether there is room for so many texts, with so many bytes, before they are made.
+    pub fn room_for_texts(&self, count: usize, bytes: usize) -> Result<(), String> {
+        self.scope.budget.room_for_texts(count, bytes)
     }
 
     /// The whole numbers of an operand that must be seen.
@@ -231,15 +250,31 @@ impl<'g> Call<'_, 'g> {
         }
     }
 
+    /// A constant that was made here. It takes of the room that there is for all of them.
+    pub fn constant(&self, tensor: brisk_graph::Result<Tensor>) -> Result<Value<'g>, String> {
+        let tensor = tensor.map_err(|e| e.to_string())?;
+        self.scope.budget.take(tensor.elements())?;
+        Ok(self.b.constant(tensor))
+    }
+
     /// A constant of whole numbers.
     pub fn make_ints(&self, shape: impl Into<Shape>, values: Vec<i64>) -> Result<Var<'g>, String> {
-        let tensor = Tensor::new(shape, values).map_err(|e| e.to_string())?;
-        Ok(Var::new(Elem::Int64, self.b.constant(tensor)))
+        Ok(Var::new(Elem::Int64, self.constant(Tensor::new(shape, values))?))
     }
 
     /// A constant of floats.
     pub fn make_floats(&self, shape: impl Into<Shape>, values: Vec<f32>) -> Result<Value<'g>, String> {
-        Ok(self.b.constant(Tensor::new(shape, values).map_err(|e| e.to_string())?))
+        self.constant(Tensor::new(shape, values))
+    }
+
+    /// Texts that were made here. They take of the same room.
+    pub fn make_texts(&self, shape: impl Into<Shape>, texts: Vec<String>) -> Result<Item<'g>, String> {
+        let shape = shape.into();
+        if shape.elements() != texts.len() {
+            return Err(format!("{} texts do not make up {shape}", texts.len()));
+        }
+        self.scope.budget.take_texts(&texts)?;
+        Ok(Item::Texts(shape, Arc::new(texts)))
     }
 }
 

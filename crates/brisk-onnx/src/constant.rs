@@ -114,7 +114,9 @@ impl<'de> Deserialize<'de> for Constant {
                 }
                 return Ok(Constant::Texts(shape.into(), Arc::new(texts)));
             }
-            (Values::Ints(empty), _) if empty.is_empty() && elem == Elem::String => {
+            (Values::Ints(empty), _)
+                if empty.is_empty() && elem == Elem::String && Shape::from(&shape[..]).elements() == 0 =>
+            {
                 return Ok(Constant::Texts(shape.into(), Arc::default()));
             }
             (Values::Ints(values), false) => Constant::ints(elem, &shape[..], values),

@@ -1,5 +1,7 @@
 //! A model as a table: what each node makes.
 
+use std::collections::{HashMap, HashSet};
+
 use brisk_graph::{Builder, DType, Role, Shape, Tensor, Value};
 
 use crate::call::Host;
@@ -34,32 +36,40 @@ pub struct Row {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn describe(model: &Model) -> Result<Vec<Row>> {
-    let mut open: Vec<String> = Vec::new();
+    // The sizes that are left open, with their numbers in order.
+    let mut open: HashMap<String, usize> = HashMap::new();
     for port in &model.graph.inputs {
         if let Type::Tensor(_, Some(dims)) = &port.ty {
             for (axis, dim) in dims.iter().enumerate() {
-                let name = symbol(&port.name, axis, dim);
-                open.extend(name.filter(|n| !open.contains(n)));
+                if let Some(name) = symbol(&port.name, axis, dim) {
+                    let next = open.len();
+                    open.entry(name).or_insert(next);
+                }
             }
         }
     }
     let [one, other] = [0, 1].map(|which| trace(model, &open, which));
     let (one, other) = (one?, other?);
-    let mut read: Vec<&str> = Vec::new();
+    let mut names = vec![""; open.len().min(EXAMPLES.len())];
+    for (name, &number) in &open {
+        if let Some(place) = names.get_mut(number) {
+            *place = name;
+        }
+    }
+    let mut read: HashSet<&str> = HashSet::new();
     let mut rows = Vec::new();
     for ((node, first), (_, second)) in one.into_iter().zip(other) {
         let mut parameters = 0;
         for input in &node.inputs {
             if let Some((name, parameter)) = model.graph.parameters.get_key_value(input)
-                && !read.contains(&name.as_str())
+                && read.insert(name)
             {
-                read.push(name);
                 parameters += Shape::from(&parameter.shape[..]).elements();
             }
         }
         let ty = |(a, b): (Made, Made)| match (a, b) {
             (Some((elem, a)), Some((_, b))) if a.rank() == b.rank() => {
-                let dims = a.iter().zip(b.iter()).map(|(&a, &b)| size([a, b], &open)).collect();
+                let dims = a.iter().zip(b.iter()).map(|(&a, &b)| size([a, b], &names)).collect();
                 Type::Tensor(elem, Some(dims))
             }
             (Some((elem, _)), _) => Type::Tensor(elem, None),
@@ -83,21 +93,22 @@ fn symbol(input: &str, axis: usize, dim: &Dim) -> Option<String> {
 }
 
 /// A size by its values in two recordings.
-fn size(pair: [usize; 2], open: &[String]) -> Dim {
+fn size(pair: [usize; 2], names: &[&str]) -> Dim {
     if pair[0] == pair[1] {
         return Dim::Size(pair[0]);
     }
-    let place = EXAMPLES.iter().take(open.len()).position(|e| *e == pair);
-    place.map_or(Dim::Unknown, |p| Dim::Name(open[p].clone()))
+    let name = EXAMPLES.iter().zip(names).find(|(example, _)| **example == pair);
+    name.map_or(Dim::Unknown, |(_, name)| Dim::Name(name.to_string()))
 }
 
 /// The type and shape of a result that is a tensor.
 type Made = Option<(Elem, Shape)>;
 type Traced = Vec<(Node, Vec<Made>)>;
 
-fn trace(model: &Model, open: &[String], which: usize) -> Result<Traced> {
+fn trace(model: &Model, open: &HashMap<String, usize>, which: usize) -> Result<Traced> {
     let b = Builder::new();
     let mut items = Vec::new();
+    let prefix = model.input_prefix();
     for (number, port) in model.graph.inputs.iter().enumerate() {
         let Type::Tensor(elem, Some(dims)) = &port.ty else {
             return Err(Error::Model(format!(
@@ -108,12 +119,12 @@ fn trace(model: &Model, open: &[String], which: usize) -> Result<Traced> {
         let length = |(axis, dim): (usize, &Dim)| match (dim, symbol(&port.name, axis, dim)) {
             (Dim::Size(n), _) => *n,
             (_, name) => {
-                let place = name.and_then(|name| open.iter().position(|o| *o == name)).unwrap_or(0);
+                let place = name.and_then(|name| open.get(&name).copied()).unwrap_or(0);
                 EXAMPLES[place.min(EXAMPLES.len() - 1)][which]
             }
         };
         let shape: Vec<usize> = dims.iter().enumerate().map(length).collect();
-        let value = b.input(&format!("input {number}"), Role::Batch, shape, elem.dtype());
+        let value = b.input(&format!("{prefix}{number}"), Role::Batch, shape, elem.dtype());
         items.push(Some(Var::new(*elem, value).into()));
     }
     let mut tracer = Tracer { b: &b, nodes: Vec::new() };

@@ -1,5 +1,6 @@
 //! Values while a model is recorded.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use brisk_graph::{DType, Shape, Tensor, Value};
@@ -14,8 +15,8 @@ pub enum Item<'g> {
     Tensor(Var<'g>),
     /// A tensor of texts; they are always known.
     Texts(Shape, Arc<Vec<String>>),
-    /// A list.
-    Sequence(Vec<Item<'g>>),
+    /// A list of tensors or texts.
+    Sequence(Rc<Vec<Item<'g>>>),
     /// A value that is left out.
     Nothing,
 }
@@ -46,16 +47,22 @@ impl<'g> Var<'g> {
         Var { elem, value, axes: None }
     }
 
-    /// Of a value whose axis `axes[i]` is axis `i`.
+    /// Of a value whose axis `axes[i]` is axis `i`. Axes that are not those of the value are a mistake, which its builder remembers.
     pub fn turned(elem: Elem, value: Value<'g>, axes: Vec<usize>) -> Var<'g> {
         let ordered = axes.iter().copied().eq(0..axes.len());
+        if axes.len() != value.rank() || !ordered && !is_order(&axes) {
+            let message = format!("{axes:?} is no order of the axes of {}", value.shape());
+            value.builder().fail("transpose", message);
+            return Var::new(elem, value);
+        }
         Var { elem, value, axes: (!ordered).then_some(axes) }
     }
 
     /// The same with other axes: axis `i` becomes axis `perm[i]` of before. Nothing is moved.
     pub fn transposed(&self, perm: &[usize]) -> Var<'g> {
-        let own = |i: usize| self.axes.as_ref().map_or(i, |axes| axes[i]);
-        Var::turned(self.elem, self.value, perm.iter().map(|&p| own(p)).collect())
+        // An axis that is not there is none of the value's either.
+        let own = |&p: &usize| self.axes.as_ref().map_or(p, |axes| axes.get(p).copied().unwrap_or(p));
+        Var::turned(self.elem, self.value, perm.iter().map(own).collect())
     }
 
     /// The value with its axes in order, as it is carried.
@@ -131,9 +138,13 @@ impl<'g> Var<'g> {
         self.value().cast(dtype)
     }
 
-    /// The value as indices.
+    /// The value as indices; what is none, or too large for one, is one that no table has.
     pub fn indices(&self) -> Value<'g> {
-        self.value().cast(DType::I32)
+        let value = self.value();
+        match value.dtype() {
+            DType::I64 => value.max(-1.0).min(f64::from(i32::MAX)).cast(DType::I32),
+            _ => value.cast(DType::I32),
+        }
     }
 
     /// The value in the type that carries its elements outside, rounded to what they can be.
@@ -149,6 +160,13 @@ impl<'g> Var<'g> {
     pub fn constant(&self) -> Option<Tensor> {
         self.value().constant()
     }
+}
+
+/// Whether each axis stands once among so many.
+fn is_order(axes: &[usize]) -> bool {
+    let mut sorted = axes.to_vec();
+    sorted.sort_unstable();
+    sorted.into_iter().eq(0..axes.len())
 }
 
 /// To the nearest number of a format; what is too large becomes infinite, or NaN where there are no infinities.

@@ -195,6 +195,15 @@ impl fmt::Display for Dim {
 }
 
 impl Model {
+    /// What the names of a program's inputs begin with: no parameter's name does.
+    pub(crate) fn input_prefix(&self) -> String {
+        let mut prefix = String::from("input ");
+        while self.graph.parameters.keys().any(|name| name.starts_with(&prefix)) {
+            prefix.push(' ');
+        }
+        prefix
+    }
+
     /// The part of the model that leads to one of its values, or to the first result of a node: a trunk for other layers.
     ///
     /// ```

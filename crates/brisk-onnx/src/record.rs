@@ -1,45 +1,79 @@
 //! From a model to a graph.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::RangeInclusive;
+use std::ops::{Deref, RangeInclusive};
 
 use brisk_graph::DType;
+use indexmap::IndexMap;
 
 use crate::call::{Call, Host};
 use crate::item::round;
 use crate::ops::{Run, operator};
-use crate::room::Room;
-use crate::{Attribute, Elem, Error, Function, Graph, Item, Model, Node, Result, Unknown, Var};
+use crate::room::{Budget, Room};
+use crate::{Attribute, Constant, Elem, Error, Function, Graph, Item, Model, Node, Result, Unknown, Var};
 
 /// How deep graphs and functions may stand in one another.
 const DEEPEST: usize = 24;
-/// How many nodes may be recorded in all, loops unrolled.
-const MOST_NODES: usize = 1 << 18;
-/// What looking at a value costs of them: all that was recorded is gone through.
-pub const LOOK: usize = 64;
 
 /// The versions of ONNX's operators that Brisk is tested with. Older ones are tried.
 pub const OPSETS: RangeInclusive<i64> = 7..=28;
 
-/// The names that a node can see.
-pub struct Scope<'s, 'g> {
-    model: &'s Model,
-    opsets: &'s BTreeMap<String, i64>,
-    values: HashMap<String, Item<'g>>,
-    /// The graph around, whose names are seen too.
-    parent: Option<&'s Scope<'s, 'g>>,
-    depth: usize,
-    /// How many nodes may still be recorded.
-    budget: &'s Cell<usize>,
-    /// How large values may become.
-    pub room: Room,
+/// The operators that a model brings itself, by domain and name.
+type Functions<'m> = HashMap<(&'m str, &'m str), &'m Function>;
+
+fn functions(model: &Model) -> Functions<'_> {
+    // Of two with the same name the first counts.
+    model.functions.iter().rev().map(|f| ((f.domain.as_str(), f.name.as_str()), f)).collect()
 }
 
-impl<'g> Scope<'_, 'g> {
+/// The names that a node can see.
+pub struct Scope<'s, 'g> {
+    functions: &'s Functions<'s>,
+    opsets: &'s BTreeMap<String, i64>,
+    values: HashMap<&'s str, Item<'g>>,
+    /// What the call of the function around leaves out.
+    missing: HashSet<&'s str>,
+    /// The graph around, whose names are seen too.
+    parent: Option<&'s Scope<'s, 'g>>,
+    /// The call of the function around.
+    called: Option<&'s Called<'s>>,
+    depth: usize,
+    /// What is left for recording.
+    pub budget: &'s Budget,
+}
+
+/// A call of a function, to whose attributes those inside may refer.
+pub struct Called<'s> {
+    node: &'s Node,
+    defaults: &'s IndexMap<String, Attribute>,
+    /// The call around that.
+    outer: Option<&'s Called<'s>>,
+}
+
+/// A graph among the attributes of a node.
+#[derive(Clone, Copy)]
+pub struct Body<'s> {
+    pub graph: &'s Graph,
+    /// The call of the function that it stands in.
+    pub called: Option<&'s Called<'s>>,
+}
+
+impl Deref for Body<'_> {
+    type Target = Graph;
+    fn deref(&self) -> &Graph {
+        self.graph
+    }
+}
+
+impl<'s, 'g> Scope<'s, 'g> {
     /// What a name stands for.
     pub fn find(&self, name: &str) -> Option<&Item<'g>> {
         self.values.get(name).or_else(|| self.parent.and_then(|p| p.find(name)))
+    }
+
+    /// Whether the call of the function around leaves a name out.
+    fn misses(&self, name: &str) -> bool {
+        self.missing.contains(name) || self.parent.is_some_and(|p| p.misses(name))
     }
 
     fn opset(&self, domain: &str) -> i64 {
@@ -47,26 +81,54 @@ impl<'g> Scope<'_, 'g> {
         self.opsets.get(own).copied().unwrap_or(1)
     }
 
-    /// Takes so many nodes of those that may be recorded.
-    pub fn spend(&self, nodes: usize) -> Result<(), String> {
-        let left = self.budget.get().checked_sub(nodes).ok_or_else(|| {
-            format!("with its loops unrolled the model has more than {MOST_NODES} operations")
-        })?;
-        self.budget.set(left);
-        Ok(())
+    /// An attribute of a node that stands here, and the call that what is in it may refer to. `None` too where a call leaves it out.
+    pub fn attribute(&self, node: &'s Node, name: &str) -> Option<(&'s Attribute, Option<&'s Called<'s>>)> {
+        let (mut found, mut called) = (node.attributes.get(name)?, self.called);
+        while let (Attribute::Of(from), Some(call)) = (found, called) {
+            (found, called) = match call.node.attributes.get(from) {
+                Some(given) => (given, call.outer),
+                None => (call.defaults.get(from)?, None),
+            };
+        }
+        Some((found, called))
+    }
+
+    /// Takes the steps of a node: for its names, which are looked up, the longer the slower and through all graphs around, and for its
+    /// attributes, which are copied.
+    fn spend_node(&self, node: &'s Node) -> Result<(), String> {
+        let sizes = node.attributes.keys().filter_map(|name| self.attribute(node, name)).map(|a| size(a.0));
+        let sizes = sizes.fold(0, usize::saturating_add) / BYTES_PER_STEP;
+        self.budget.spend(1 + self.depth + sizes + name_steps(node.inputs.iter().chain(&node.outputs)))
     }
 }
 
-/// The name under which a node is told of.
+/// So many bytes of a name or an attribute are one step.
+const BYTES_PER_STEP: usize = 256;
+
+fn name_steps<'n>(names: impl Iterator<Item = &'n String>) -> usize {
+    names.map(|name| 1 + name.len() / BYTES_PER_STEP).fold(0, usize::saturating_add)
+}
+
+/// How many bytes are copied where an attribute is read.
+fn size(attribute: &Attribute) -> usize {
+    match attribute {
+        Attribute::Ints(v) => size_of_val(&v[..]),
+        Attribute::Floats(v) => size_of_val(&v[..]),
+        Attribute::String(v) => v.len(),
+        Attribute::Strings(v) => size_of_val(&v[..]) + v.iter().map(String::len).sum::<usize>(),
+        Attribute::Tensor(Constant::Texts(_, v)) => size_of_val(&v[..]),
+        // Their elements are shared.
+        Attribute::Tensor(Constant::Numbers(..)) | Attribute::Graph(_) => 0,
+        Attribute::Int(_) | Attribute::Float(_) | Attribute::Type(_) | Attribute::Of(_) => 0,
+    }
+}
+
+/// The name under which a node is told of: the start of its own, or of that of its first result.
 fn name_of(node: &Node) -> String {
-    match node.name.is_empty() {
-        false => node.name.clone(),
-        true => node.outputs.iter().find(|o| !o.is_empty()).cloned().unwrap_or_default(),
-    }
-}
-
-fn function<'m>(model: &'m Model, node: &Node) -> Option<&'m Function> {
-    model.functions.iter().find(|f| f.domain == node.domain && f.name == node.op)
+    const LONGEST: usize = 100;
+    let result = || node.outputs.iter().find(|o| !o.is_empty());
+    let name = if node.name.is_empty() { result() } else { Some(&node.name) };
+    name.map_or("", String::as_str).chars().take(LONGEST).collect()
 }
 
 /// Whether Brisk has every operator that a model uses; the error names all that it has not.
@@ -86,7 +148,8 @@ pub fn check(model: &Model) -> Result<()> {
              onnx.version_converter"
         )));
     }
-    let mut unknown: Vec<Unknown> = Vec::new();
+    let functions = functions(model);
+    let mut unknown: IndexMap<String, Vec<String>> = IndexMap::new();
     let mut open: Vec<(&[Node], usize)> = vec![(&model.graph.nodes, 0)];
     open.extend(model.functions.iter().map(|f| (&f.nodes[..], 0)));
     while let Some((nodes, depth)) = open.pop() {
@@ -94,15 +157,13 @@ pub fn check(model: &Model) -> Result<()> {
             return Err(Error::Model(format!("its graphs stand in one another more than {DEEPEST} deep")));
         }
         for node in nodes {
-            if operator(&node.domain, &node.op).is_none() && function(model, node).is_none() {
+            let known = functions.contains_key(&(node.domain.as_str(), node.op.as_str()));
+            if !known && operator(&node.domain, &node.op).is_none() {
                 let op = match node.domain.is_empty() {
                     true => node.op.clone(),
                     false => format!("{}.{}", node.domain, node.op),
                 };
-                match unknown.iter_mut().find(|u| u.op == op) {
-                    Some(known) => known.nodes.push(name_of(node)),
-                    None => unknown.push(Unknown { op, nodes: vec![name_of(node)] }),
-                }
+                unknown.entry(op).or_default().push(name_of(node));
             }
             for attribute in node.attributes.values() {
                 if let Attribute::Graph(graph) = attribute {
@@ -113,7 +174,9 @@ pub fn check(model: &Model) -> Result<()> {
     }
     match unknown.is_empty() {
         true => Ok(()),
-        false => Err(Error::Operators(unknown)),
+        false => {
+            Err(Error::Operators(unknown.into_iter().map(|(op, nodes)| Unknown { op, nodes }).collect()))
+        }
     }
 }
 
@@ -149,11 +212,28 @@ pub fn record<'g>(
     host: &mut dyn Host<'g>,
     inputs: Vec<Option<Item<'g>>>,
 ) -> Result<Vec<Item<'g>>> {
+    let budget = Budget::new(room(model, inputs.iter().flatten()));
+    record_within(model, host, inputs, &budget)
+}
+
+fn record_within<'g>(
+    model: &Model,
+    host: &mut dyn Host<'g>,
+    inputs: Vec<Option<Item<'g>>>,
+    budget: &Budget,
+) -> Result<Vec<Item<'g>>> {
     check(model)?;
-    let budget = Cell::new(MOST_NODES);
-    let (opsets, values) = (&model.opsets, HashMap::new());
-    let room = room(model, inputs.iter().flatten());
-    let scope = Scope { model, opsets, values, parent: None, depth: 0, budget: &budget, room };
+    budget.begin(&inputs);
+    let scope = Scope {
+        functions: &functions(model),
+        opsets: &model.opsets,
+        values: HashMap::new(),
+        missing: HashSet::new(),
+        parent: None,
+        called: None,
+        depth: 0,
+        budget,
+    };
     let mut recorder = Recorder { host };
     let outputs = recorder.graph(&model.graph, scope, inputs)?;
     recorder.host.builder().check()?;
@@ -170,23 +250,24 @@ pub fn room<'a, 'g: 'a>(model: &Model, inputs: impl Iterator<Item = &'a Item<'g>
 /// Records a graph among the attributes of a call.
 pub fn record_inner<'g>(
     call: &mut Call<'_, 'g>,
-    graph: &Graph,
+    body: Body<'_>,
     inputs: Vec<Option<Item<'g>>>,
 ) -> Result<Vec<Item<'g>>, String> {
     let parent = call.scope;
     let scope = Scope {
-        model: parent.model,
+        functions: parent.functions,
         opsets: parent.opsets,
         values: HashMap::new(),
+        missing: HashSet::new(),
         parent: Some(parent),
+        called: body.called,
         depth: parent.depth + 1,
         budget: parent.budget,
-        room: parent.room,
     };
     if scope.depth > DEEPEST {
         return Err(format!("graphs stand in one another more than {DEEPEST} deep"));
     }
-    Recorder { host: call.host }.graph(graph, scope, inputs).map_err(|e| e.to_string())
+    Recorder { host: call.host }.graph(body.graph, scope, inputs).map_err(|e| e.to_string())
 }
 
 struct Recorder<'h, 'g> {
@@ -194,10 +275,10 @@ struct Recorder<'h, 'g> {
 }
 
 impl<'g> Recorder<'_, 'g> {
-    fn graph(
+    fn graph<'s>(
         &mut self,
-        graph: &Graph,
-        mut scope: Scope<'_, 'g>,
+        graph: &'s Graph,
+        mut scope: Scope<'s, 'g>,
         inputs: Vec<Option<Item<'g>>>,
     ) -> Result<Vec<Item<'g>>> {
         let b = self.host.builder();
@@ -205,19 +286,27 @@ impl<'g> Recorder<'_, 'g> {
         if inputs.len() > graph.inputs.len() {
             return Err(wrong(format!("it takes {} inputs, found {}", graph.inputs.len(), inputs.len())));
         }
+        if scope.depth > 0 && !graph.parameters.is_empty() {
+            return Err(wrong("only the outermost graph has parameters".into()));
+        }
+        let budget = scope.budget;
+        let ports = graph.inputs.iter().chain(&graph.outputs).map(|port| &port.name);
+        let names = ports.chain(graph.constants.keys()).chain(graph.parameters.keys());
+        budget.spend(1 + name_steps(names)).map_err(wrong)?;
+        budget.settle(inputs.iter().flatten()).map_err(wrong)?;
         for (name, constant) in &graph.constants {
             let item = constant.item(b);
-            fits(&item, scope.room).map_err(|e| wrong(format!("constant {name:?}: {e}")))?;
-            scope.values.insert(name.clone(), item);
+            fits(&item, budget.room()).map_err(|e| wrong(format!("constant {name:?}: {e}")))?;
+            scope.values.insert(name, item);
         }
         for (name, parameter) in &graph.parameters {
             let value = self.host.parameter(name, parameter).map_err(wrong)?;
-            scope.values.insert(name.clone(), Var::new(parameter.elem, value).into());
+            scope.values.insert(name, Var::new(parameter.elem, value).into());
         }
         for (port, item) in graph.inputs.iter().zip(inputs) {
             if let Some(item) = item {
-                fits(&item, scope.room).map_err(|e| wrong(format!("input {:?}: {e}", port.name)))?;
-                scope.values.insert(port.name.clone(), item);
+                fits(&item, budget.room()).map_err(|e| wrong(format!("input {:?}: {e}", port.name)))?;
+                scope.values.insert(&port.name, item);
             }
         }
         self.nodes(&graph.nodes, &mut scope)?;
@@ -228,7 +317,7 @@ impl<'g> Recorder<'_, 'g> {
         graph.outputs.iter().map(output).collect()
     }
 
-    fn nodes(&mut self, nodes: &[Node], scope: &mut Scope<'_, 'g>) -> Result<()> {
+    fn nodes<'s>(&mut self, nodes: &'s [Node], scope: &mut Scope<'s, 'g>) -> Result<()> {
         for node in nodes {
             let outputs = self.node(node, scope).map_err(|message| {
                 let op = node.op.clone();
@@ -238,7 +327,7 @@ impl<'g> Recorder<'_, 'g> {
                 self.host.recorded(node, &outputs);
             }
             for (name, item) in node.outputs.iter().zip(outputs) {
-                if !name.is_empty() && scope.values.insert(name.clone(), item).is_some() {
+                if !name.is_empty() && scope.values.insert(name, item).is_some() {
                     let message =
                         format!("its result {name:?} is made twice; give each value a name of its own");
                     return Err(Error::Node { node: name_of(node), op: node.op.clone(), message });
@@ -248,17 +337,19 @@ impl<'g> Recorder<'_, 'g> {
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, scope: &Scope<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
-        scope.spend(1)?;
+    fn node<'s>(&mut self, node: &'s Node, scope: &Scope<'s, 'g>) -> Result<Vec<Item<'g>>, String> {
+        scope.spend_node(node)?;
         let operand = |name: &String| match name.is_empty() {
             true => Ok(None),
             false => match scope.find(name) {
                 Some(item) => Ok(Some(item.clone())),
+                // What a call leaves out is left out inside.
+                None if scope.misses(name) => Ok(None),
                 None => Err(format!("its operand {name:?} is made nowhere before it")),
             },
         };
         let inputs = node.inputs.iter().map(operand).collect::<Result<Vec<_>, String>>()?;
-        if let Some(function) = function(scope.model, node) {
+        if let Some(&function) = scope.functions.get(&(node.domain.as_str(), node.op.as_str())) {
             return self.function(function, node, scope, inputs);
         }
         let Some(op) = operator(&node.domain, &node.op) else {
@@ -266,6 +357,8 @@ impl<'g> Recorder<'_, 'g> {
         };
         let b = self.host.builder();
         let opset = scope.opset(&node.domain);
+        let budget = scope.budget;
+        let constant = inputs.iter().flatten().map(constant_size).max().unwrap_or(0);
         let mut call = Call { node, opset, inputs, host: self.host, b, scope };
         let name = name_of(node);
         let outputs = b.scope(&name, || match op.run {
@@ -273,8 +366,10 @@ impl<'g> Recorder<'_, 'g> {
             Run::Many(run) => run(&mut call),
         })?;
         b.check().map_err(|e| e.to_string())?;
-        outputs.iter().try_for_each(|item| fits(item, scope.room))?;
-        scope.spend(outputs.iter().map(listed).sum())?;
+        outputs.iter().try_for_each(|item| fits(item, budget.room()))?;
+        // What follows from small constants is computed at once, and all steps of it are kept.
+        let steps = budget.settle(outputs.iter())?;
+        budget.take(steps.saturating_mul(constant))?;
         let outputs: Vec<Item<'g>> = outputs.into_iter().map(narrowed).collect();
         match outputs.len() < node.outputs.iter().rposition(|o| !o.is_empty()).map_or(0, |p| p + 1) {
             true => Err(format!("it makes {} results, {} are named", outputs.len(), node.outputs.len())),
@@ -282,37 +377,41 @@ impl<'g> Recorder<'_, 'g> {
         }
     }
 
-    fn function(
+    fn function<'s>(
         &mut self,
-        function: &Function,
-        node: &Node,
-        scope: &Scope<'_, 'g>,
+        function: &'s Function,
+        node: &'s Node,
+        scope: &Scope<'s, 'g>,
         inputs: Vec<Option<Item<'g>>>,
     ) -> Result<Vec<Item<'g>>, String> {
         if scope.depth >= DEEPEST {
             return Err(format!("functions call one another more than {DEEPEST} deep"));
         }
         let opsets = if function.opsets.is_empty() { scope.opsets } else { &function.opsets };
-        let mut inner =
-            Scope { opsets, values: HashMap::new(), parent: None, depth: scope.depth + 1, ..*scope };
-        for (name, item) in function.inputs.iter().zip(inputs) {
-            if let Some(item) = item {
-                inner.values.insert(name.clone(), item);
-            }
-        }
-        let given = |name: &str| node.attributes.get(name).or_else(|| function.defaults.get(name));
-        let missing: HashSet<&str> = function.inputs.iter().map(String::as_str).collect();
-        for own in &function.nodes {
-            let mut own = own.clone();
-            bind(&mut own, &given);
-            // What a call leaves out is left out inside.
-            for input in &mut own.inputs {
-                if missing.contains(input.as_str()) && inner.find(input).is_none() {
-                    input.clear();
+        scope.budget.spend(name_steps(function.inputs.iter().chain(&function.outputs)))?;
+        let called = Called { node, defaults: &function.defaults, outer: scope.called };
+        let mut inner = Scope {
+            functions: scope.functions,
+            opsets,
+            values: HashMap::new(),
+            missing: HashSet::new(),
+            parent: None,
+            called: Some(&called),
+            depth: scope.depth + 1,
+            budget: scope.budget,
+        };
+        let mut inputs = inputs.into_iter();
+        for name in &function.inputs {
+            match inputs.next().flatten() {
+                Some(item) => {
+                    inner.values.insert(name, item);
+                }
+                None => {
+                    inner.missing.insert(name);
                 }
             }
-            self.nodes(std::slice::from_ref(&own), &mut inner).map_err(|e| e.to_string())?;
         }
+        self.nodes(&function.nodes, &mut inner).map_err(|e| e.to_string())?;
         let output = |name: &String| {
             inner
                 .find(name)
@@ -323,19 +422,25 @@ impl<'g> Recorder<'_, 'g> {
     }
 }
 
-/// What a list costs of the nodes that may be recorded: it is copied whenever something is added.
-fn listed(item: &Item<'_>) -> usize {
-    const EACH: usize = 64;
-    if let Item::Sequence(items) = item { items.len() / EACH } else { 0 }
+/// How many elements a value has, if it is so small a constant that what follows from it is computed at once.
+fn constant_size(item: &Item<'_>) -> usize {
+    const MOST: usize = 4096;
+    match item {
+        Item::Tensor(var) => {
+            let (value, _) = var.raw();
+            let elements = value.shape().elements();
+            if elements <= MOST && value.constant().is_some() { elements } else { 0 }
+        }
+        _ => 0,
+    }
 }
 
-/// Whether there is room for what a node made.
+/// Whether there is room for what a node made. What a list holds was made before.
 fn fits(item: &Item<'_>, room: Room) -> Result<(), String> {
     match item {
         Item::Tensor(var) => room.shape(&var.shape()),
-        Item::Texts(shape, texts) => room.shape(shape).and_then(|()| room.texts(texts)),
-        Item::Sequence(items) => items.iter().try_for_each(|i| fits(i, room)),
-        Item::Nothing => Ok(()),
+        Item::Texts(shape, _) => room.shape(shape),
+        Item::Sequence(_) | Item::Nothing => Ok(()),
     }
 }
 
@@ -360,23 +465,5 @@ fn narrowed(item: Item<'_>) -> Item<'_> {
     }
 }
 
-/// Puts the attributes of a function's call in the places of those that refer to them.
-fn bind<'a>(node: &mut Node, given: &dyn Fn(&str) -> Option<&'a Attribute>) {
-    let attributes = std::mem::take(&mut node.attributes);
-    for (name, attribute) in attributes {
-        match attribute {
-            Attribute::Of(from) => {
-                if let Some(value) = given(&from) {
-                    node.attributes.insert(name, value.clone());
-                }
-            }
-            Attribute::Graph(mut graph) => {
-                graph.nodes.iter_mut().for_each(|n| bind(n, given));
-                node.attributes.insert(name, Attribute::Graph(graph));
-            }
-            other => {
-                node.attributes.insert(name, other);
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

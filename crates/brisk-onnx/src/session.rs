@@ -1,6 +1,7 @@
 //! Running a model, also one whose shapes depend on its data.
 
 use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use brisk_graph::{Builder, DType, Role, Shape, Tensor, Value};
@@ -85,15 +86,16 @@ impl<D: Deref<Target: Device + Sized>, M: Deref<Target = Model>> Session<D, M> {
         let key: Vec<Option<Template>> = inputs.iter().map(|i| i.as_ref().map(template)).collect();
         let mut tensors = Vec::new();
         inputs.iter().flatten().for_each(|i| flatten(i, &mut tensors));
-        let names: Vec<String> = (0..tensors.len()).map(|i| format!("input {i}")).collect();
+        let prefix = self.model.input_prefix();
+        let names: Vec<String> = (0..tensors.len()).map(|i| format!("{prefix}{i}")).collect();
         let given: Vec<(&str, &Tensor)> = names.iter().zip(&tensors).map(|(n, t)| (n.as_str(), *t)).collect();
         if let Some((_, compiled)) = self.known.iter_mut().find(|k| k.0 == key) {
             return compiled.run(&given, &mut self.state);
         }
         let b = Builder::new();
-        let mut next = 0;
+        let mut free = names.iter();
         let items: Vec<Option<Item<'_>>> =
-            key.iter().map(|t| t.as_ref().map(|t| t.input(&b, &mut next))).collect();
+            key.iter().map(|t| t.as_ref().map(|t| t.input(&b, &mut free))).collect();
         let room = room(&self.model, items.iter().flatten());
         let (device, state) = (&*self.device, &mut self.state);
         let mut host = Eager { b: &b, device, given: &given, state, room, seen: None };
@@ -139,16 +141,19 @@ impl Compiled {
 }
 
 impl Template {
-    fn input<'g>(&self, b: &'g Builder, next: &mut usize) -> Item<'g> {
+    /// As inputs of a graph, with the next of some names.
+    fn input<'g>(&self, b: &'g Builder, names: &mut std::slice::Iter<'_, String>) -> Item<'g> {
         match self {
             Template::Tensor(elem, dtype, shape) => {
                 let role = if shape.rank() > 0 { Role::Batch } else { Role::Scalar };
-                let value = b.input(&format!("input {next}"), role, shape, *dtype);
-                *next += 1;
+                let name = names.next().map_or("", String::as_str);
+                let value = b.input(name, role, shape, *dtype);
                 Var::new(*elem, value).into()
             }
             Template::Texts(shape, texts) => Item::Texts(shape.clone(), texts.clone()),
-            Template::Sequence(items) => Item::Sequence(items.iter().map(|t| t.input(b, next)).collect()),
+            Template::Sequence(items) => {
+                Item::Sequence(Rc::new(items.iter().map(|t| t.input(b, names)).collect()))
+            }
             Template::Nothing => Item::Nothing,
         }
     }

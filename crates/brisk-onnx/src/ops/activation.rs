@@ -17,7 +17,7 @@ pub(super) const OPS: &[Operator] = &[
         unary(c, |x| x.max(0.0) + (x.min(0.0).exp() - 1.0) * alpha)
     }),
     one("Gelu", |c| {
-        let tanh = c.text("approximate", "none")? == "tanh";
+        let tanh = c.word("approximate", &["none", "tanh"])? == "tanh";
         unary(c, |x| op::gelu(x, tanh))
     }),
     one("HardSigmoid", |c| {
@@ -67,6 +67,8 @@ pub(super) const OPS: &[Operator] = &[
 fn relu<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
     match x.arithmetic() {
+        // None without a sign is below 0.
+        DType::I64 if x.elem.bits().is_some_and(|(_, signed)| !signed) => Ok(x),
         DType::I64 => Ok(x.map(|v| v.cast(DType::I64).max(0.0))),
         _ => unary(c, op::relu),
     }

@@ -245,8 +245,8 @@ fn changed<'g>(c: &mut Call<'_, 'g>, name: &str, elem: Elem, value: Value<'g>) -
     if c.attribute(name).is_none() {
         return Ok(value);
     }
-    let graph = c.graph(name)?.clone();
-    let found = record_inner(c, &graph, vec![Some(Var::new(elem, value).into())])?;
+    let graph = c.graph(name)?;
+    let found = record_inner(c, graph, vec![Some(Var::new(elem, value).into())])?;
     match found.into_iter().next() {
         Some(Item::Tensor(var)) if var.shape() == value.shape() => Ok(in_precision(var.value(), elem)),
         Some(Item::Tensor(var)) => {

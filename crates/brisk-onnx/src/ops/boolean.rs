@@ -64,8 +64,7 @@ fn equal<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         };
         let same = |i: usize| u8::from(x.get(place(i, a)) == y.get(place(i, b)));
         let values: Vec<u8> = (0..shape.elements()).map(same).collect();
-        let tensor = Tensor::new(shape.clone(), values).map_err(|e| e.to_string())?;
-        return Ok(Var::new(Elem::Bool, c.b.constant(tensor)));
+        return Ok(Var::new(Elem::Bool, c.constant(Tensor::new(&shape, values))?));
     }
     compare(c, |a, b| a.equal(b))
 }

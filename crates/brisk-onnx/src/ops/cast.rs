@@ -1,6 +1,6 @@
 //! Between element types.
 
-use brisk_graph::DType;
+use brisk_graph::{DType, Tensor};
 
 use super::elementwise::wrap;
 use super::{Operator, many, one};
@@ -30,13 +30,16 @@ fn cast<'g>(c: &mut Call<'_, 'g>, to: Elem) -> Result<Vec<Item<'g>>, String> {
         if to == Elem::String {
             return Ok(vec![Item::Texts(shape, texts)]);
         }
-        let number = |t: &String| {
-            let t = t.trim();
-            t.parse::<f64>().map_err(|_| format!("the text {t:?} is no number"))
-        };
-        let values = texts.iter().map(number).collect::<Result<Vec<_>, _>>()?;
-        let tensor = brisk_graph::Tensor::from_f64s(to.dtype(), shape, &values).map_err(|e| e.to_string())?;
-        return Ok(vec![Var::new(to, c.b.constant(tensor)).into()]);
+        c.room_for(texts.len())?;
+        if to.bits().is_some() {
+            let values = texts.iter().map(|t| whole(t)).collect::<Result<Vec<_>, _>>()?;
+            let from = if to == Elem::Uint64 { to } else { Elem::Int64 };
+            let read = Var::new(from, c.make_ints(shape, values)?.value());
+            return Ok(vec![convert(&read, to, saturate).into()]);
+        }
+        let values = texts.iter().map(|t| number(t)).collect::<Result<Vec<_>, _>>()?;
+        let read = c.constant(Tensor::from_f64s(DType::F64, shape, &values))?;
+        return Ok(vec![convert(&Var::new(Elem::Double, read), to, saturate).into()]);
     }
     let x = c.var(0)?;
     if to == Elem::String {
@@ -46,6 +49,18 @@ fn cast<'g>(c: &mut Call<'_, 'g>, to: Elem) -> Result<Vec<Item<'g>>, String> {
         return Ok(vec![to_powers(c, &x, saturate)?.into()]);
     }
     Ok(vec![convert(&x, to, saturate).into()])
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.trim().parse().map_err(|_| format!("the text {text:?} is no number"))
+}
+
+/// A whole number, as the bits that carry it; of one with a point what is before it.
+fn whole(text: &str) -> Result<i64, String> {
+    match text.trim().parse::<i128>() {
+        Ok(exact) => Ok(exact as i64),
+        Err(_) => number(text).map(|v| v as i64),
+    }
 }
 
 /// The elements as another type. Of floats that are too large for an eight-bit float the largest one remains if `saturate` is set.
@@ -95,7 +110,7 @@ pub fn convert<'g>(x: &Var<'g>, to: Elem, saturate: bool) -> Var<'g> {
 
 /// To powers of two: up, down or to the nearest.
 fn to_powers<'g>(c: &Call<'_, 'g>, x: &Var<'g>, saturate: bool) -> Result<Var<'g>, String> {
-    let mode = c.text("round_mode", "up")?;
+    let mode = c.word("round_mode", &["up", "down", "nearest"])?;
     let (least, most) = ((-127.0f64).exp2(), 127.0f64.exp2());
     let powers = x.carried(DType::F32).map(|v| {
         let number = |n: f64| v.builder().fill_as(n, v.shape(), v.dtype());
@@ -160,6 +175,5 @@ fn bit_cast<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         Elem::Bool | Elem::Uint8 => bits.iter().map(|&b| b as u8).collect::<Vec<_>>().into(),
         _ => bits.iter().map(|&b| b as i64).collect::<Vec<_>>().into(),
     };
-    let tensor = brisk_graph::Tensor::new(tensor.shape().clone(), data).map_err(|e| e.to_string())?;
-    Ok(wrap(Var::new(to, c.b.constant(tensor))))
+    Ok(wrap(Var::new(to, c.constant(Tensor::new(tensor.shape(), data))?)))
 }

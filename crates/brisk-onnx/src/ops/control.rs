@@ -4,7 +4,7 @@ use brisk_graph::{DType, Value};
 
 use super::{Operator, many};
 use crate::call::{Call, axis};
-use crate::record::record_inner;
+use crate::record::{Body, record_inner};
 use crate::{Elem, Item, Var};
 
 pub(super) const OPS: &[Operator] = &[many("If", branch), many("Loop", turns), many("Scan", scan)];
@@ -14,7 +14,7 @@ const MOST_TURNS: i64 = 1 << 16;
 
 fn branch<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let condition = c.var(0)?;
-    let (yes, no) = (c.graph("then_branch")?.clone(), c.graph("else_branch")?.clone());
+    let (yes, no) = (c.graph("then_branch")?, c.graph("else_branch")?);
     let value = condition.value();
     let known = match value.constant() {
         Some(tensor) => Some(tensor),
@@ -22,10 +22,10 @@ fn branch<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     };
     if let Some(tensor) = known {
         let chosen = if tensor.to_f64s().first().is_some_and(|&v| v != 0.0) { yes } else { no };
-        return record_inner(c, &chosen, Vec::new());
+        return record_inner(c, chosen, Vec::new());
     }
     // Both, and one of them is taken.
-    let (a, b) = (record_inner(c, &yes, Vec::new())?, record_inner(c, &no, Vec::new())?);
+    let (a, b) = (record_inner(c, yes, Vec::new())?, record_inner(c, no, Vec::new())?);
     let condition = value.cast(DType::U8).reshape([0; 0]);
     let choose = |(a, b): (Item<'g>, Item<'g>)| {
         match (a, b) {
@@ -88,13 +88,13 @@ fn seen<'g>(c: &mut Call<'_, 'g>, item: Item<'g>) -> Result<Item<'g>, String> {
         return Ok(var.into());
     }
     Ok(match c.try_look(value)? {
-        Some(tensor) => Var::new(var.elem, c.b.constant(tensor)).into(),
+        Some(tensor) => Var::new(var.elem, c.constant(Ok(tensor))?).into(),
         None => var.into(),
     })
 }
 
 fn turns<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
-    let body = c.graph("body")?.clone();
+    let body = c.graph("body")?;
     let most = if c.has(0) { c.known_ints(0)?.first().copied().unwrap_or(0) } else { i64::MAX };
     let mut go = match c.has(1) {
         true => c.known_ints(1)?.first().copied().unwrap_or(1) != 0,
@@ -115,7 +115,7 @@ fn turns<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
         let number: Item<'g> = c.make_ints([0; 0], vec![turn])?.into();
         let on = Var::new(Elem::Bool, c.b.fill_as(1.0, [0; 0], DType::U8)).into();
         let inputs = [number, on].into_iter().chain(carried).map(Some).collect();
-        let mut outputs = record_inner(c, &body, inputs)?.into_iter();
+        let mut outputs = record_inner(c, body, inputs)?.into_iter();
         let condition = match outputs.next() {
             Some(Item::Tensor(condition)) => condition.value(),
             _ => return Err("its body yields no condition".into()),
@@ -148,7 +148,7 @@ fn turns<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
 }
 
 fn scan<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
-    let body = c.graph("body")?.clone();
+    let body = c.graph("body")?;
     let scanned =
         usize::try_from(c.int("num_scan_inputs", 0)?).map_err(|_| "num_scan_inputs must be at least 0")?;
     if scanned > c.inputs.len() {
@@ -156,7 +156,7 @@ fn scan<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     }
     // Version 8 has the lengths of sequences first, and a batch around everything.
     if c.opset < 9 {
-        return scan_batch(c, &body, scanned);
+        return scan_batch(c, body, scanned);
     }
     let inputs: Vec<Item<'g>> = (0..c.inputs.len()).map(|i| c.item(i).cloned()).collect::<Result<_, _>>()?;
     let axes = c.ints("scan_input_axes")?.unwrap_or_else(|| vec![0; scanned]);
@@ -178,8 +178,7 @@ fn scan<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
         let Item::Tensor(var) = item else { return Err("only tensors can be scanned".into()) };
         sequences.push((var.clone(), axis(axes[i], var.rank())?, turned[i] != 0));
     }
-    let results = steps(c, &body, inputs[..states].to_vec(), &sequences)?;
-    let (mut all, stacks) = results;
+    let (mut all, stacks) = steps(c, body, inputs[..states].to_vec(), &sequences)?;
     for (i, stack) in stacks.into_iter().enumerate() {
         all.push(stack.finish(c, out_axes[i], out_turned[i] != 0, None)?);
     }
@@ -191,7 +190,7 @@ type Scanned<'g> = (Var<'g>, usize, bool);
 /// Calls a body for each step of sequences.
 fn steps<'g>(
     c: &mut Call<'_, 'g>,
-    body: &crate::Graph,
+    body: Body<'_>,
     mut state: Vec<Item<'g>>,
     sequences: &[Scanned<'g>],
 ) -> Result<(Vec<Item<'g>>, Vec<Stack<'g>>), String> {
@@ -224,11 +223,7 @@ fn steps<'g>(
     Ok((state, stacks))
 }
 
-fn scan_batch<'g>(
-    c: &mut Call<'_, 'g>,
-    body: &crate::Graph,
-    scanned: usize,
-) -> Result<Vec<Item<'g>>, String> {
+fn scan_batch<'g>(c: &mut Call<'_, 'g>, body: Body<'_>, scanned: usize) -> Result<Vec<Item<'g>>, String> {
     if c.has(0) {
         return Err("sequences of different lengths in one Scan are not known; convert the model to version 9 or newer".into());
     }
@@ -242,6 +237,7 @@ fn scan_batch<'g>(
     }
     let mut samples: Vec<Vec<Var<'g>>> = Vec::new();
     for i in 0..n {
+        c.spend(1 + vars.len() + body.outputs.len())?;
         let one = |v: &Var<'g>| {
             let dims = v.shape()[1..].to_vec();
             Var::new(v.elem, v.value().slice(0, i, i + 1).reshape(dims))

@@ -40,7 +40,8 @@ impl Windows {
                 let upper = c.text("auto_pad", "")? == "SAME_UPPER";
                 let same = |i: usize| {
                     let out = maps[i].div_ceil(stride[i]);
-                    let total = (out.saturating_sub(1) * stride[i] + reach(i)).saturating_sub(maps[i]);
+                    let whole = out.saturating_sub(1).saturating_mul(stride[i]).saturating_add(reach(i));
+                    let total = whole.saturating_sub(maps[i]);
                     let (less, more) = (total / 2, total - total / 2);
                     if upper { [less, more] } else { [more, less] }
                 };
@@ -64,6 +65,13 @@ impl Windows {
                 dilation[i] = 1;
             }
         }
+        // So far that sums and products of two of them are numbers.
+        let all = size.iter().chain(&dilation).chain(pads.as_flattened());
+        if all.copied().max().is_some_and(|most| i32::try_from(most).is_err()) {
+            return Err(format!(
+                "windows of {size:?} with dilations {dilation:?} and pads {pads:?} do not fit into {maps:?}"
+            ));
+        }
         Ok(Windows { size, stride, dilation, pads })
     }
 }
@@ -80,10 +88,20 @@ fn two_axes<'g>(x: Value<'g>) -> Value<'g> {
 fn conv<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (x, w, bias) = (c.var(0)?, c.var(1)?, c.optional(2)?);
     let y = convolve(c, &x, &w)?;
+    biased(c, y, bias)
+}
+
+/// With a number for each channel added; channels stand last.
+fn biased<'g>(c: &Call<'_, 'g>, y: Var<'g>, bias: Option<Var<'g>>) -> Result<Var<'g>, String> {
     let Some(bias) = bias else { return Ok(y) };
+    // What does not fit is no picture with channels.
+    c.b.check().map_err(|e| e.to_string())?;
     let (value, order) = y.raw();
-    let bias = bias.value().cast(value.dtype());
-    // Channels stand last.
+    let channels = value.last();
+    if bias.shape().elements() != channels {
+        return Err(format!("expected a bias for each of {channels} channels, found {}", bias.shape()));
+    }
+    let bias = bias.value().cast(value.dtype()).reshape([channels]);
     Ok(super::elementwise::ordered(y.elem, value + bias, order.map(<[usize]>::to_vec)))
 }
 
@@ -101,11 +119,12 @@ pub fn convolve<'g>(c: &Call<'_, 'g>, x: &Var<'g>, w: &Var<'g>) -> Result<Var<'g
     let windows = Windows::of(c, &shape[2..], kernel[2..].to_vec())?;
     let dtype = x.arithmetic();
     let dtype = if dtype.is_float() { dtype } else { DType::F32 };
-    convolve_with(x, w, &windows, groups, dtype)
+    convolve_with(c, x, w, &windows, groups, dtype)
 }
 
 /// See [`convolve`].
 pub fn convolve_with<'g>(
+    c: &Call<'_, 'g>,
     x: &Var<'g>,
     w: &Var<'g>,
     windows: &Windows,
@@ -130,7 +149,7 @@ pub fn convolve_with<'g>(
                 dilation: wide(&windows.dilation),
                 pads: vec![[0, 0], windows.pads[0]],
             };
-            let y = convolve_with(&maps, &kernel, &windows, groups, dtype)?;
+            let y = convolve_with(c, &maps, &kernel, &windows, groups, dtype)?;
             let (value, _) = y.raw();
             let shape = value.shape();
             let flat = value.reshape([shape[0], shape[2], shape[3]]);
@@ -147,13 +166,14 @@ pub fn convolve_with<'g>(
             };
             Ok(Var::turned(elem, maps.conv(kernel, spec), vec![0, 3, 1, 2]))
         }
-        5 => volumes(x, w, windows, groups, dtype),
+        5 => volumes(c, x, w, windows, groups, dtype),
         _ => Err(format!("expected pictures of one to three axes, found {}", x.shape())),
     }
 }
 
 /// A convolution of volumes is a sum of convolutions of their slices, one for each slice of the kernel.
 fn volumes<'g>(
+    c: &Call<'_, 'g>,
     x: &Var<'g>,
     w: &Var<'g>,
     windows: &Windows,
@@ -166,6 +186,8 @@ fn volumes<'g>(
     let (stride, dilation, pads) = (windows.stride[0], windows.dilation[0], windows.pads[0]);
     let depth = positions(shape[1], windows.size[0], stride, dilation, pads)
         .ok_or_else(|| format!("a kernel of depth {} does not fit", windows.size[0]))?;
+    // A slice of each, in another shape, and their product and sum.
+    c.afford(windows.size[0].saturating_mul(6))?;
     let b = maps.builder();
     let padded = maps.pad(&[0, pads[0], 0, 0, 0], &[0, pads[1], 0, 0, 0], 0.0);
     let spec = Conv {
@@ -212,16 +234,30 @@ fn conv_transpose<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         }
     };
     let (stride, dilation, extra) = (list("strides", 1)?, list("dilations", 1)?, list("output_padding", 0)?);
-    if stride.contains(&0) || dilation.contains(&0) || shape[2..].contains(&0) {
-        return Err("strides, dilations and sizes must be at least 1".into());
+    let ends = |v: &usize| *v > 0 && i32::try_from(*v).is_ok();
+    if !stride.iter().chain(&dilation).chain(&shape[2..]).chain(&kernel[..]).all(ends)
+        || extra.iter().any(|&v| i32::try_from(v).is_err())
+    {
+        return Err(format!(
+            "strides {stride:?}, dilations {dilation:?}, a kernel {kernel} and {shape}: expected sizes of at least 1"
+        ));
     }
     let full = |i: usize| (shape[2 + i] - 1) * stride[i] + dilation[i] * (size[i] - 1) + 1;
-    let auto = c.text("auto_pad", "NOTSET")?;
+    let auto = c.word("auto_pad", &["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"])?;
     let wanted = match c.sizes("output_shape")? {
-        Some(list) => Some(list[list.len().saturating_sub(n)..].to_vec()),
+        // The axes of pictures, or all.
+        Some(list) if list.len() == n || list.len() == n + 2 => Some(list[list.len() - n..].to_vec()),
+        Some(list) => return Err(format!("attribute output_shape: expected {n} sizes, found {list:?}")),
         None if auto.starts_with("SAME") => Some((0..n).map(|i| shape[2 + i] * stride[i]).collect()),
         None => None,
     };
+    let pads = c.sizes("pads")?.unwrap_or_else(|| vec![0; 2 * n]);
+    if pads.len() != 2 * n {
+        return Err(format!("attribute pads: expected {} numbers, found {}", 2 * n, pads.len()));
+    }
+    if let Some(far) = wanted.iter().flatten().chain(&pads).find(|&&v| i32::try_from(v).is_err()) {
+        return Err(format!("{far} places around {shape} are too many"));
+    }
     // What is cut off before and after; negative: added.
     let cuts: Vec<[i64; 2]> = match wanted {
         Some(wanted) => (0..n)
@@ -234,13 +270,7 @@ fn conv_transpose<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
                 [before, after - extra[i] as i64]
             })
             .collect(),
-        None => {
-            let pads = c.sizes("pads")?.unwrap_or_else(|| vec![0; 2 * n]);
-            if pads.len() != 2 * n {
-                return Err(format!("attribute pads: expected {} numbers, found {}", 2 * n, pads.len()));
-            }
-            (0..n).map(|i| [pads[i] as i64, pads[n + i] as i64 - extra[i] as i64]).collect()
-        }
+        None => (0..n).map(|i| [pads[i] as i64, pads[n + i] as i64 - extra[i] as i64]).collect(),
     };
     // Spread the input by the strides, and convolve with the kernel turned round: exactly the stamps.
     let dtype = x.arithmetic();
@@ -252,7 +282,7 @@ fn conv_transpose<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let mut value = c.b.prim(spread, &[value]);
     let mut pads = Vec::new();
     for i in 0..n {
-        let edge = (dilation[i] * size[i].saturating_sub(1)) as i64;
+        let edge = (dilation[i] * (size[i] - 1)) as i64;
         let [before, after] = cuts[i].map(|cut| edge - cut);
         // More may be cut off than the kernel adds.
         let length = value.dim(2 + i) as i64;
@@ -279,8 +309,6 @@ fn conv_transpose<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     joined.extend_from_slice(&size);
     let turned = turned.reshape(parted).transpose(&perm).reshape(joined);
     let windows = Windows { size, stride: vec![1; n], dilation, pads };
-    let y = convolve_with(&Var::new(x.elem, value), &Var::new(w.elem, turned), &windows, groups, dtype)?;
-    let Some(bias) = bias else { return Ok(y) };
-    let (value, order) = y.raw();
-    Ok(super::elementwise::ordered(y.elem, value + bias.value().cast(dtype), order.map(<[usize]>::to_vec)))
+    let y = convolve_with(c, &Var::new(x.elem, value), &Var::new(w.elem, turned), &windows, groups, dtype)?;
+    biased(c, y, bias)
 }

@@ -26,19 +26,46 @@ pub(super) const OPS: &[Operator] = &[
 fn from_front<'g>(index: &Var<'g>, size: usize) -> Value<'g> {
     let index = index.value();
     let wide = if index.dtype() == DType::I32 { index } else { index.cast(DType::I64) };
-    wide.less(0.0).select(wide + size as f64, wide).cast(DType::I32)
+    let own = wide.less(0.0).select(wide + size as f64, wide);
+    // What is outside stays outside as an i32.
+    let own = if own.dtype() == DType::I64 { own.max(-1.0).min(size as f64) } else { own };
+    own.cast(DType::I32)
+}
+
+/// Indices (i64) along an axis that may be counted from the end, from the front; and whether each is outside.
+fn placed<'g>(index: Value<'g>, size: usize) -> (Value<'g>, Value<'g>) {
+    let own = index.less(0.0).select(index + size as f64, index);
+    (own, own.less(0.0).max(own.less(size as f64).equal(0.0)))
+}
+
+/// Numbers of rows (i64) as i32, where those outside are -1, which is the number of none.
+fn rows_of<'g>(number: Value<'g>, outside: Value<'g>) -> Value<'g> {
+    let none = number.builder().fill_as(-1.0, number.shape(), DType::I64);
+    outside.select(none, number).cast(DType::I32)
+}
+
+/// Refuses a table of more rows than there are indices.
+fn countable(rows: usize) -> Result<(), String> {
+    match i32::try_from(rows) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("a table of {rows} places is too large for indices")),
+    }
 }
 
 /// Rows of an axis at indices that are known now.
-pub fn take_along<'g>(v: Value<'g>, at: usize, index: &[i32]) -> Value<'g> {
-    let b = v.builder();
-    let Ok(index) = Tensor::new([index.len()], index.to_vec()) else { return v };
+pub fn take_along<'g>(
+    c: &Call<'_, 'g>,
+    v: Value<'g>,
+    at: usize,
+    index: Vec<i32>,
+) -> Result<Value<'g>, String> {
+    let index = c.constant(Tensor::new([index.len()], index))?;
     if at == 0 {
-        return v.take(b.constant(index));
+        return Ok(v.take(index));
     }
     let mut perm: Vec<usize> = (0..v.rank()).collect();
     perm.swap(0, at);
-    v.transpose(&perm).take(b.constant(index)).transpose(&perm)
+    Ok(v.transpose(&perm).take(index).transpose(&perm))
 }
 
 fn gather<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
@@ -72,36 +99,35 @@ pub fn gather_along<'g>(x: &Var<'g>, at: usize, index: Value<'g>) -> Result<Var<
     if to.rank() != shape.rank() || (0..to.rank()).any(|i| i != at && to[i] > shape[i]) {
         return Err(format!("indices {to} do not fit {shape}"));
     }
-    let flat = flat_index(&shape, at, index);
+    let flat = flat_index(&shape, at, index)?;
     let all = x.value().reshape([shape.elements()]);
     Ok(Var::new(x.elem, all.take(flat)))
 }
 
-/// The number in row-major order of the element that an index along an axis means.
-fn flat_index<'g>(shape: &Shape, at: usize, index: Value<'g>) -> Value<'g> {
+/// The number in row-major order of the element that an index along an axis means; -1 for one outside.
+fn flat_index<'g>(shape: &Shape, at: usize, index: Value<'g>) -> Result<Value<'g>, String> {
+    countable(shape.elements())?;
     let (b, to) = (index.builder(), index.shape());
     let strides = shape.strides();
-    let own = index.less(0.0).select(index + shape[at] as f64, index);
+    let (own, outside) = placed(index, shape[at]);
     let start = own * strides[at] as f64;
     let sum = (0..shape.rank())
         .filter(|&a| a != at && to[a] > 1)
         .fold(start, |sum, a| sum + b.iota(a, &to, DType::I64) * strides[a] as f64);
-    sum.cast(DType::I32)
+    Ok(rows_of(sum, outside))
 }
 
-/// Rows of the axes after the first so many, at indices `[.., k]`, as the numbers of such rows.
-fn row_numbers<'g>(index: Value<'g>, sizes: &[usize]) -> Value<'g> {
+/// Rows of the axes after the first so many, at indices `[.., k]`, as the numbers (i64) of such rows, and whether each is outside.
+fn row_numbers<'g>(index: Value<'g>, sizes: &[usize]) -> (Value<'g>, Value<'g>) {
     let last = index.rank() - 1;
     let strides = Shape::from(sizes).strides();
     let lead = Shape::from(&index.shape()[..last]);
-    let zero = index.builder().fill_as(0.0, &lead, DType::I64);
-    (0..sizes.len())
-        .fold(zero, |sum, i| {
-            let own = index.slice(last, i, i + 1).reshape(&lead).cast(DType::I64);
-            let own = own.less(0.0).select(own + sizes[i] as f64, own);
-            sum + own * strides[i] as f64
-        })
-        .cast(DType::I32)
+    let zero = |dtype| index.builder().fill_as(0.0, &lead, dtype);
+    (0..sizes.len()).fold((zero(DType::I64), zero(DType::U8)), |(sum, outside), i| {
+        let own = index.slice(last, i, i + 1).reshape(&lead).cast(DType::I64);
+        let (own, beyond) = placed(own, sizes[i]);
+        (sum + own * strides[i] as f64, outside.max(beyond))
+    })
 }
 
 fn gather_nd<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
@@ -117,11 +143,12 @@ fn gather_nd<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let width = &shape[batch + k..];
     let lead = &to[batch..to.rank() - 1];
     let count: usize = lead.iter().product();
-    let mut numbers = row_numbers(index.value().reshape([rows, count, k]), picked).cast(DType::I64);
+    let (numbers, outside) = row_numbers(index.value().reshape([rows, count, k]), picked);
     let each: usize = picked.iter().product();
-    numbers = numbers + c.b.iota(0, [rows, count], DType::I64) * each as f64;
+    countable(rows * each)?;
+    let numbers = numbers + c.b.iota(0, [rows, count], DType::I64) * each as f64;
     let table = x.value().reshape([&[rows * each][..], width].concat());
-    let taken = table.take(numbers.cast(DType::I32).reshape([rows * count]));
+    let taken = table.take(rows_of(numbers, outside).reshape([rows * count]));
     Ok(Var::new(x.elem, taken.reshape([&to[..to.rank() - 1], width].concat())))
 }
 
@@ -174,6 +201,7 @@ fn scatter<'g>(
             if n > MOST {
                 return Err(format!("expected at most {MOST} updates with this reduction, found {n}"));
             }
+            c.afford(8 * n)?;
             let number = c.b.iota(0, table.shape(), DType::I32);
             let op = match how {
                 Meet::Mul => Binary::Mul,
@@ -200,7 +228,7 @@ fn scatter_elements<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     {
         return Err(format!("indices {to} and updates {} do not fit {shape}", updates.shape()));
     }
-    let flat = flat_index(&shape, at, index.value().cast(DType::I64)).reshape([to.elements()]);
+    let flat = flat_index(&shape, at, index.value().cast(DType::I64))?.reshape([to.elements()]);
     let table = x.value().reshape([shape.elements(), 1]);
     let updates = updates.value().reshape([to.elements(), 1]);
     let value = scatter(c, x.elem, table, flat, updates, how)?;
@@ -220,12 +248,13 @@ fn scatter_nd<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     if updates.shape().elements() != n * width {
         return Err(format!("updates {} do not fit indices {to} into {shape}", updates.shape()));
     }
-    let numbers = row_numbers(index.value().reshape([n, k]), &shape[..k]);
+    countable(rows)?;
+    let (numbers, outside) = row_numbers(index.value().reshape([n, k]), &shape[..k]);
     let value = scatter(
         c,
         x.elem,
         x.value().reshape([rows, width]),
-        numbers,
+        rows_of(numbers, outside),
         updates.value().reshape([n, width]),
         how,
     )?;
@@ -236,7 +265,7 @@ fn scatter_nd<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 fn tensor_scatter<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (cache, update) = (c.var(0)?, c.var(1)?);
     let at = axis(c.int("axis", -2)?, cache.rank())?;
-    let circular = c.text("mode", "linear")? == "circular";
+    let circular = c.word("mode", &["linear", "circular"])? == "circular";
     let (shape, new) = (cache.shape(), update.shape());
     if new.rank() != shape.rank() {
         return Err(format!("steps {new} do not fit into {shape}"));
@@ -254,7 +283,7 @@ fn tensor_scatter<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         place = place - (place / size) * size;
     }
     c.b.check().map_err(|e| e.to_string())?;
-    let flat = flat_index(&shape, at, place).reshape([new.elements()]);
+    let flat = flat_index(&shape, at, place)?.reshape([new.elements()]);
     let value = scatter(
         c,
         cache.elem,

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use brisk_graph::{DType, Data, Shape, Tensor, Value};
 
 use super::ml::DOMAIN;
+use super::text;
 use super::{Operator, many};
 use crate::call::Call;
 use crate::{Attribute, Constant, Elem, Item, Var};
@@ -125,16 +125,16 @@ fn encoded<'g>(
                 Some(_) => return Err("attribute default_tensor: expected one text".into()),
                 None => c.text("default_string", "_Unused")?.to_string(),
             };
-            let value = |i: &Option<usize>| i.and_then(|i| list.get(i)).unwrap_or(&default).clone();
-            Ok(vec![Item::Texts(shape, Arc::new(found.iter().map(value).collect()))])
+            let value = |i: &Option<usize>| i.and_then(|i| list.get(i)).unwrap_or(&default).as_str();
+            Ok(vec![text::chosen(c, shape, found.iter().map(value))?])
         }
         Side::Numbers(elem, tensor) => {
             // The values, and the default after them.
             let default = c.b.fill_as(default_number(c, *elem, default)?, [1], tensor.dtype());
-            let table = c.b.concat(&[c.b.constant(tensor.clone()), default], 0);
+            let table = c.b.concat(&[c.constant(Ok(tensor.clone()))?, default], 0);
             let rows: Vec<i32> = found.iter().map(|i| i.unwrap_or(tensor.elements()) as i32).collect();
-            let rows = Tensor::new(shape, rows).map_err(|e| e.to_string())?;
-            Ok(vec![Var::new(*elem, table.take(c.b.constant(rows))).into()])
+            let rows = c.constant(Tensor::new(shape, rows))?;
+            Ok(vec![Var::new(*elem, table.take(rows)).into()])
         }
     }
 }
@@ -156,7 +156,7 @@ fn chosen<'g>(
     }
     let dtype = x.arithmetic();
     let value = x.value().cast(dtype).reshape([shape.elements(), 1]);
-    let keys = c.b.constant(keys.clone()).cast(dtype).reshape([1, n]);
+    let keys = c.constant(Ok(keys.clone()))?.cast(dtype).reshape([1, n]);
     let none = |v: Value<'g>| v.equal(v).equal(0.0).cast(DType::F32);
     let mut hit = value.equal(keys).cast(DType::F32);
     if dtype.is_float() {
@@ -169,7 +169,7 @@ fn chosen<'g>(
         _ => number.reduce_max(&[1]),
     };
     let default = c.b.fill_as(default, [1], values.dtype());
-    let table = c.b.concat(&[default, c.b.constant(values.clone())], 0);
+    let table = c.b.concat(&[default, c.constant(Ok(values.clone()))?], 0);
     Ok(Var::new(elem, table.take(row.cast(DType::I32)).reshape(shape)))
 }
 

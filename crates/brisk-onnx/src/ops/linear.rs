@@ -115,6 +115,10 @@ fn einsum<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     if terms.len() != vars.len() {
         return Err(format!("{equation:?} has {} terms for {} operands", terms.len(), vars.len()));
     }
+    const MOST_TERMS: usize = 64;
+    if terms.len() > MOST_TERMS {
+        return Err(format!("expected at most {MOST_TERMS} terms, found {}", terms.len()));
+    }
     let elem = vars[0].elem;
     let dtype = if elem.is_float() { vars[0].arithmetic() } else { DType::F64 };
     // An ellipsis stands for axes without letters, which broadcast from the right.

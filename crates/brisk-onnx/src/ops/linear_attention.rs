@@ -38,7 +38,7 @@ fn causal_conv<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     };
     let all = if size == 1 { x.floats() } else { c.b.concat(&[before, x.floats()], 2) };
     let windows = Windows { size: vec![size], stride: vec![1], dilation: vec![1], pads: vec![[0, 0]] };
-    let mut y = convolve_with(&Var::new(x.elem, all), &kernel, &windows, channels, dtype)?.value();
+    let mut y = convolve_with(c, &Var::new(x.elem, all), &kernel, &windows, channels, dtype)?.value();
     if let Some(bias) = bias {
         if bias.shape().elements() != channels {
             return Err(format!("expected {channels} biases, found {}", bias.shape()));

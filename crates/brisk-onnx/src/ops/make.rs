@@ -45,24 +45,25 @@ fn shape<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 }
 
 fn constant<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
-    let [(_, value)] = c.node.attributes.iter().collect::<Vec<_>>()[..] else {
+    let [name] = c.node.attributes.keys().collect::<Vec<_>>()[..] else {
         return Err(format!("expected one attribute, found {}", c.node.attributes.len()));
     };
-    let texts = |v: &[String], shape: Shape| Constant::Texts(shape, v.to_vec().into());
-    let error = |e: brisk_graph::Error| e.to_string();
-    let constant = match value {
-        Attribute::Tensor(constant) => constant.clone(),
-        Attribute::Int(v) => Constant::ints(Elem::Int64, [0; 0], vec![*v]).map_err(error)?,
-        Attribute::Ints(v) => Constant::ints(Elem::Int64, [v.len()], v.clone()).map_err(error)?,
-        Attribute::Float(v) => Constant::Numbers(Elem::Float, Tensor::scalar(*v)),
-        Attribute::Floats(v) => {
-            Constant::Numbers(Elem::Float, Tensor::new([v.len()], v.clone()).map_err(error)?)
-        }
-        Attribute::String(v) => texts(std::slice::from_ref(v), Shape::scalar()),
-        Attribute::Strings(v) => texts(v, [v.len()].into()),
-        _ => return Err("its attribute is no value".into()),
+    let value = c.attribute(name).ok_or_else(|| format!("attribute {name} is left out"))?;
+    let floats = |shape: Shape, v: &[f32]| {
+        Ok::<_, String>(Var::new(Elem::Float, c.make_floats(shape, v.to_vec())?).into())
     };
-    Ok(vec![constant.item(c.b)])
+    let ints = |shape: Shape, v: &[i64]| c.make_ints(shape, v.to_vec()).map(Item::from);
+    Ok(vec![match value {
+        // Its elements are shared.
+        Attribute::Tensor(constant) => constant.item(c.b),
+        Attribute::Int(v) => ints(Shape::scalar(), &[*v])?,
+        Attribute::Ints(v) => ints([v.len()].into(), v)?,
+        Attribute::Float(v) => floats(Shape::scalar(), &[*v])?,
+        Attribute::Floats(v) => floats([v.len()].into(), v)?,
+        Attribute::String(v) => c.make_texts(Shape::scalar(), vec![v.clone()])?,
+        Attribute::Strings(v) => c.make_texts([v.len()], v.clone())?,
+        _ => return Err("its attribute is no value".into()),
+    }])
 }
 
 fn constant_of_shape<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
@@ -85,8 +86,7 @@ fn range<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         let [start, limit, delta] = ends;
         let n = count(c, (limit - start) / delta)?;
         let values: Vec<f64> = (0..n).map(|i| start + i as f64 * delta).collect();
-        let tensor = Tensor::from_f64s(elem.dtype(), [n], &values).map_err(|e| e.to_string())?;
-        return Ok(Var::new(elem, c.b.constant(tensor)));
+        return Ok(Var::new(elem, c.constant(Tensor::from_f64s(elem.dtype(), [n], &values))?));
     }
     let mut ends = [0i64; 3];
     for (i, end) in ends.iter_mut().enumerate() {

@@ -1,13 +1,12 @@
 //! Classical models and their preparation of features: the operators of `ai.onnx.ml`.
 
 use std::f64::consts::{PI, SQRT_2};
-use std::sync::Arc;
 
 use brisk_graph::{DType, Shape, Value, op};
 
 use super::gather::take_along;
 use super::label_encoder::numbers;
-use super::text::{texts, within};
+use super::text::{chosen, texts};
 use super::{Operator, many, one};
 use crate::call::Call;
 use crate::{Elem, Item, Var};
@@ -54,14 +53,13 @@ fn array_feature_extractor<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, St
     let to = Shape::from([&lead[..], &[index.len()]].concat());
     if of_texts {
         let list = texts(c, 0)?.1;
-        within(to.elements().saturating_mul(size_of::<String>()))?;
         let rows = list.chunks(columns.max(1));
-        let found = rows.flat_map(|row| index.iter().filter_map(|&i| row.get(i).cloned())).collect();
-        return Ok(vec![Item::Texts(to, Arc::new(found))]);
+        let found = rows.flat_map(|row| index.iter().filter_map(move |&i| row.get(i)));
+        return Ok(vec![chosen(c, to, found.map(String::as_str))?]);
     }
     let x = c.var(0)?;
     let index: Vec<i32> = index.into_iter().map(|i| i as i32).collect();
-    let value = take_along(x.value(), x.rank() - 1, &index).reshape(to);
+    let value = take_along(c, x.value(), x.rank() - 1, index)?.reshape(to);
     Ok(vec![Var::new(x.elem, value).into()])
 }
 
@@ -112,8 +110,7 @@ fn by_column<'g>(
     if values.len() != 1 && values.len() != columns {
         return Err(format!("attribute {name}: expected 1 or {columns} numbers, found {}", values.len()));
     }
-    let tensor = brisk_graph::Tensor::from_f64s(dtype, [values.len()], values).map_err(|e| e.to_string())?;
-    Ok(c.b.constant(tensor))
+    c.constant(brisk_graph::Tensor::from_f64s(dtype, [values.len()], values))
 }
 
 fn doubles(values: Vec<f32>) -> Vec<f64> {
@@ -297,9 +294,9 @@ impl Labels {
             // Texts are always known.
             Labels::Texts(list) => {
                 let best = c.look(best)?;
-                let name = |i: f64| list.get(i as usize).cloned().unwrap_or_default();
-                let names = best.to_f64s().into_iter().map(name).collect();
-                Ok(Item::Texts(best.shape().clone(), Arc::new(names)))
+                let numbers = best.to_f64s();
+                let name = |&i: &f64| list.get(i as usize).map_or("", String::as_str);
+                chosen(c, best.shape().clone(), numbers.iter().map(name))
             }
         }
     }

@@ -65,6 +65,9 @@ pub(super) const OPS: &[Operator] = &[
     many("Unsqueeze", |c| {
         let shape = shape_of(c)?;
         let list = c.ints_at("axes", 1)?.ok_or("expected axes")?;
+        if list.len() > MOST_AXES {
+            return Err(format!("{} axes are more than the {MOST_AXES} that a value may have", list.len()));
+        }
         let new = axes(&list, shape.rank() + list.len())?;
         if new.len() != list.len() {
             return Err(format!("axes {list:?} name one twice"));
@@ -75,6 +78,9 @@ pub(super) const OPS: &[Operator] = &[
         reshaped(c, dims)
     }),
 ];
+
+/// The most axes that a value may have.
+const MOST_AXES: usize = 16;
 
 fn shape_of(c: &Call<'_, '_>) -> Result<Shape, String> {
     match c.item(0)? {
@@ -101,6 +107,9 @@ fn reshaped<'g>(c: &mut Call<'_, 'g>, dims: Vec<usize>) -> Result<Vec<Item<'g>>,
 fn reshape<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let (shape, zero) = (shape_of(c)?, c.flag("allowzero", false)?);
     let wanted = c.ints_at("shape", 1)?.ok_or("expected a shape")?;
+    if wanted.len() > MOST_AXES {
+        return Err(format!("{} axes are more than the {MOST_AXES} that a value may have", wanted.len()));
+    }
     let mut dims = Vec::new();
     for (i, &d) in wanted.iter().enumerate() {
         dims.push(match d {
@@ -156,14 +165,18 @@ fn split<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let parts = match c.ints_at("split", 1)? {
         Some(list) => sizes(list)?,
         None => {
-            let n = match c.int("num_outputs", 0)? {
-                0 => c.node.outputs.len(),
-                n => usize::try_from(n).map_err(|_| format!("{n} parts"))?,
-            };
+            let n = c.node.outputs.len();
+            let given = c.int("num_outputs", n as i64)?;
+            if given != n as i64 {
+                return Err(format!(
+                    "attribute num_outputs: expected {n}, one for each output, found {given}"
+                ));
+            }
             let each = size.div_ceil(n.max(1));
-            (0..n).map(|i| each.min(size.saturating_sub(i * each))).collect()
+            (0..n).map(|i| each.min(size.saturating_sub(i.saturating_mul(each)))).collect()
         }
     };
+    c.afford(parts.len())?;
     if parts.iter().sum::<usize>() != size {
         return Err(format!("parts {parts:?} do not make up {size}"));
     }
@@ -272,14 +285,16 @@ fn pad<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let added = |v: &i64| usize::try_from(*v).unwrap_or(0);
     let (low, high): (Vec<usize>, Vec<usize>) =
         (low.iter().map(added).collect(), high.iter().map(added).collect());
-    low.iter().chain(&high).try_for_each(|&n| c.room_for(n))?;
+    for at in 0..rank {
+        c.room_for(value.dim(at).saturating_add(low[at]).saturating_add(high[at]))?;
+    }
     let value = match mode.as_str() {
         "constant" => {
             let (inner, fill) = (vec![0; rank], Scalar(fill));
             c.b.prim(Prim::Pad { low, high, inner, value: fill }, &[value])
         }
         "edge" | "reflect" | "wrap" => {
-            (0..rank).try_fold(value, |v, at| mirrored(v, at, [low[at], high[at]], &mode))?
+            (0..rank).try_fold(value, |v, at| mirrored(c, v, at, [low[at], high[at]], &mode))?
         }
         other => {
             return Err(format!("attribute mode: expected constant, edge, reflect or wrap, found {other:?}"));
@@ -289,7 +304,13 @@ fn pad<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
 }
 
 /// An axis with cells around it that are copies of its own.
-fn mirrored<'g>(v: Value<'g>, at: usize, [low, high]: [usize; 2], mode: &str) -> Result<Value<'g>, String> {
+fn mirrored<'g>(
+    c: &Call<'_, 'g>,
+    v: Value<'g>,
+    at: usize,
+    [low, high]: [usize; 2],
+    mode: &str,
+) -> Result<Value<'g>, String> {
     if low + high == 0 {
         return Ok(v);
     }
@@ -307,7 +328,7 @@ fn mirrored<'g>(v: Value<'g>, at: usize, [low, high]: [usize; 2], mode: &str) ->
         }
     };
     let index: Vec<i32> = (-(low as i64)..n + high as i64).map(|i| source(i) as i32).collect();
-    Ok(super::gather::take_along(v, at, &index))
+    super::gather::take_along(c, v, at, index)
 }
 
 fn tile<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
@@ -358,11 +379,11 @@ fn depth_to_space<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         return Err(format!("{ch} channels are no multiple of {b} x {b}"));
     }
     let d = ch / (b * b);
-    let value = match c.text("mode", "DCR")? {
+    let value = match c.word("mode", &["DCR", "CRD"])? {
         "CRD" => x.value().reshape([n, d, b, b, h, w]).transpose(&[0, 1, 4, 2, 5, 3]),
         _ => x.value().reshape([n, b, b, d, h, w]).transpose(&[0, 3, 4, 1, 5, 2]),
     };
-    Ok(Var::new(x.elem, value.reshape([n, d, h * b, w * b])))
+    Ok(Var::new(x.elem, value.reshape([n, d, h.saturating_mul(b), w.saturating_mul(b)])))
 }
 
 fn space_to_depth<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
@@ -372,11 +393,11 @@ fn space_to_depth<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         return Err(format!("maps of {h} x {w} are no multiple of {b}"));
     }
     let value = x.value().reshape([n, ch, h / b, b, w / b, b]);
-    let value = match c.text("mode", "DCR")? {
+    let value = match c.word("mode", &["DCR", "CRD"])? {
         "CRD" => value.transpose(&[0, 1, 3, 5, 2, 4]),
         _ => value.transpose(&[0, 3, 5, 1, 2, 4]),
     };
-    Ok(Var::new(x.elem, value.reshape([n, ch * b * b, h / b, w / b])))
+    Ok(Var::new(x.elem, value.reshape([n, ch.saturating_mul(b * b), h / b, w / b])))
 }
 
 fn trilu<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {

@@ -87,6 +87,7 @@ impl Ngrams {
 
     fn table<T: Hash + Eq + Clone>(
         &self,
+        c: &Call<'_, '_>,
         pool: &[T],
         words: &[T],
         rows: usize,
@@ -99,6 +100,10 @@ impl Ngrams {
         if looks > MOST || size > MOST {
             return Err(format!("{rows} rows of {row} words with {} columns are too many", self.width));
         }
+        // Some sequences are looked at in a step.
+        const PER_STEP: usize = 64;
+        c.spend(looks / PER_STEP)?;
+        c.room_for(size)?;
         let known = self.known(pool)?;
         let mut counts = vec![0.0; size];
         for i in 0..rows {
@@ -127,11 +132,11 @@ fn tf_idf<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let mut counts = match words {
         None => {
             let pool = c.texts("pool_strings")?.ok_or("attribute pool_strings: expected texts")?;
-            ngrams.table(&pool, texts(c, 0)?.1, rows, row)?
+            ngrams.table(c, &pool, texts(c, 0)?.1, rows, row)?
         }
         Some(words) => {
             let pool = c.ints("pool_int64s")?.ok_or("attribute pool_int64s: expected whole numbers")?;
-            ngrams.table(&pool, &words, rows, row)?
+            ngrams.table(c, &pool, &words, rows, row)?
         }
     };
     let (once, weighted) = match c.text("mode", "")? {

@@ -31,6 +31,9 @@ fn batch<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let epsilon = c.float("epsilon", 1e-5)?;
     let momentum = c.float("momentum", 0.9)?;
     let training = c.flag("training_mode", false)?;
+    if c.opset < 9 && !c.flag("spatial", true)? {
+        return Err("attribute spatial: expected 1; statistics for each place are not supported".into());
+    }
     if x.rank() < 2 {
         return Err(format!("expected [n, channels, ...], found {}", x.shape()));
     }
@@ -194,7 +197,7 @@ fn lrn<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         .ok()
         .filter(|&s| s > 0)
         .ok_or("attribute size: expected at least 1")?;
-    c.spend(size)?;
+    c.afford(size.saturating_mul(2))?;
     if x.rank() < 2 {
         return Err(format!("expected [n, channels, ...], found {}", x.shape()));
     }

@@ -75,8 +75,8 @@ fn pooling(c: &Call<'_, '_>, x: &Var<'_>) -> Result<Pooling, String> {
         let room = whole.checked_sub(reach);
         let room = room.ok_or_else(|| format!("a window of {reach} does not fit in {n}"))?;
         let mut count = if up { room.div_ceil(stride) } else { room / stride } + 1;
-        // A window begins inside, or in the pad before.
-        if up && (count - 1) * stride >= n + before {
+        // A window begins inside, or in the pad before; there is one at least.
+        if up && count > 1 && (count - 1) * stride >= n + before {
             count -= 1;
         }
         windows.pads[i][1] = ((count - 1) * stride + reach).saturating_sub(n + before);
@@ -113,9 +113,10 @@ impl Pooling {
         fill: f64,
     ) -> Result<Vec<(Vec<usize>, Value<'g>)>, String> {
         let w = &self.windows;
-        let count = w.size.iter().copied().fold(1, usize::saturating_mul);
-        c.spend(count)?;
         let n = w.size.len();
+        let count = w.size.iter().copied().fold(1, usize::saturating_mul);
+        // What is done to each is a few operations, for places some along each axis.
+        c.afford(count.saturating_mul(8 + 4 * n))?;
         let (mut low, mut high) = (vec![0; n + 2], vec![0; n + 2]);
         for i in 0..n {
             [low[2 + i], high[2 + i]] = w.pads[i];
@@ -166,6 +167,9 @@ fn pictures<'g>(x: &Var<'g>, f: impl FnOnce(Value<'g>) -> Value<'g>) -> Var<'g> 
     }
 }
 
+/// So many windows are counted in a step.
+const PER_STEP: usize = 256;
+
 fn average<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
     let pool = pooling(c, &x)?;
@@ -174,6 +178,7 @@ fn average<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     // How many cells each window has, as a product of axes.
     let shape = x.shape();
     let w = &pool.windows;
+    pool.out.iter().try_for_each(|&count| c.spend(count / PER_STEP))?;
     let counts: Vec<Vec<f64>> = (0..w.size.len())
         .map(|i| {
             let (n, [before, after]) = (shape[2 + i] as i64, pool.asked[i]);
@@ -181,8 +186,12 @@ fn average<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
             (0..pool.out[i])
                 .map(|o| {
                     let start = (o * w.stride[i]) as i64 - before as i64;
-                    let inside = |k: &usize| (low..high).contains(&(start + (k * w.dilation[i]) as i64));
-                    (0..w.size[i]).filter(inside).count().max(1) as f64
+                    // How many cells of the window stand before a place.
+                    let cells_before = |place: i64| {
+                        let room = usize::try_from(place - start).unwrap_or(0);
+                        room.div_ceil(w.dilation[i]).min(w.size[i])
+                    };
+                    cells_before(high).saturating_sub(cells_before(low)).max(1) as f64
                 })
                 .collect()
         })
@@ -198,8 +207,8 @@ fn average<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         let mut dims = vec![1; rank];
         dims[2 + i] = axis.len();
         let inverse: Vec<f64> = axis.iter().map(|n| 1.0 / n).collect();
-        let tensor = Tensor::from_f64s(factors.arithmetic(), dims, &inverse).map_err(|e| e.to_string())?;
-        let inverse = Var::new(factors.elem, c.b.constant(tensor));
+        let inverse = c.constant(Tensor::from_f64s(factors.arithmetic(), dims, &inverse))?;
+        let inverse = Var::new(factors.elem, inverse);
         factors = super::elementwise::pair(&factors, &inverse, brisk_graph::prim::Binary::Mul);
     }
     Ok(factors)
@@ -275,12 +284,12 @@ fn max_unpool<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         })
         .collect();
     let whole = [&shape[..2], &own].concat();
-    c.room_for(whole.iter().copied().fold(1, usize::saturating_mul))?;
+    c.room_for(whole.iter().fold(1, |n: usize, &d| n.saturating_mul(d.max(1))))?;
     let to = match c.has(2) {
         true => crate::call::sizes(c.known_ints(2)?)?,
         false => whole.clone(),
     };
-    let elements: usize = whole.iter().product();
+    let elements: usize = whole.iter().copied().fold(1, usize::saturating_mul);
     let cells = shape.elements();
     let index = places.indices().reshape([cells]);
     let values = x.floats().reshape([cells, 1]);

@@ -34,7 +34,7 @@ fn beside<'g>(v: &Var<'g>, shape: &[usize], at: i64, block: i64, dtype: DType) -
         split.insert(at + 1, 1);
         wide.insert(at + 1, block as usize);
         let mut whole = own.to_vec();
-        whole[at] *= block as usize;
+        whole[at] = whole[at].saturating_mul(block as usize);
         return Ok(value.reshape(split).broadcast_to(wide).reshape(whole).slice(at, 0, shape[at]));
     }
     if own.rank() == 1 {
@@ -118,8 +118,10 @@ fn centred<'g>(x: &Var<'g>, zero: Option<&Var<'g>>, at: i64) -> Result<Value<'g>
 
 /// A product of whole numbers that are floats, exact as long as its sums stay below 2^24 for each stretch; the stretches are added up in
 /// i64.
-fn exact_product<'g>(a: Value<'g>, b: Value<'g>) -> Result<Value<'g>, String> {
+fn exact_product<'g>(c: &Call<'_, 'g>, a: Value<'g>, b: Value<'g>) -> Result<Value<'g>, String> {
     let k = a.last();
+    // A stretch of each, their product, and its sum with those before.
+    c.afford((k / EXACT).saturating_mul(8))?;
     if a.rank() == 0 || b.rank() == 0 {
         return Err(format!("cannot multiply {} and {}", a.shape(), b.shape()));
     }
@@ -138,7 +140,7 @@ fn matmul_integer<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (a, b) = (c.var(0)?, c.var(1)?);
     let (za, zb) = (c.optional(2)?, c.optional(3)?);
     let (a, b) = (centred(&a, za.as_ref(), -2)?, centred(&b, zb.as_ref(), -1)?);
-    Ok(Var::new(Elem::Int32, exact_product(a, b)?))
+    Ok(Var::new(Elem::Int32, exact_product(c, a, b)?))
 }
 
 /// A scale, to stand beside the rows (`at` -2) or columns (-1) of a product.
@@ -159,7 +161,7 @@ fn qlinear_matmul<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let [a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero] = &v[..] else {
         return Err(format!("expected 8 operands, found {}", v.len()));
     };
-    let product = exact_product(centred(a, Some(a_zero), -2)?, centred(b, Some(b_zero), -1)?)?;
+    let product = exact_product(c, centred(a, Some(a_zero), -2)?, centred(b, Some(b_zero), -1)?)?;
     let shape = product.shape();
     let scale = beside(a_scale, &shape, -2, 0, DType::F32)? * beside(b_scale, &shape, -1, 0, DType::F32)?;
     requantized(product, scale, (y_scale.clone(), y_zero.clone()))
@@ -175,13 +177,16 @@ fn exact_conv<'g>(c: &Call<'_, 'g>, x: &Var<'g>, w: &Var<'g>) -> Result<Value<'g
     let channels = kernel.get(1).copied().unwrap_or(0);
     if groups > 1 || channels <= each {
         let dtype = if channels.saturating_mul(taps) <= EXACT { DType::F32 } else { DType::F64 };
-        return Ok(convolve_with(x, w, &windows, groups, dtype)?.value().cast(DType::I64));
+        return Ok(convolve_with(c, x, w, &windows, groups, dtype)?.value().cast(DType::I64));
     }
+    // Of each stretch of channels a convolution, which is one for each slice of a volume.
+    let slices = if kernel.rank() == 5 { kernel[2] } else { 1 };
+    c.afford((channels / each).saturating_mul(slices.saturating_mul(6).saturating_add(10)))?;
     let mut sum: Option<Value<'g>> = None;
     for start in (0..channels).step_by(each) {
         let end = (start + each).min(channels);
         let part = |v: &Var<'g>| Var::new(v.elem, v.value().slice(1, start, end));
-        let y = convolve_with(&part(x), &part(w), &windows, 1, DType::F32)?.value().cast(DType::I64);
+        let y = convolve_with(c, &part(x), &part(w), &windows, 1, DType::F32)?.value().cast(DType::I64);
         sum = Some(sum.map_or(y, |sum| sum + y));
     }
     sum.ok_or_else(|| "an empty convolution".into())

@@ -108,6 +108,12 @@ struct Options {
 
 fn recurrent<'g>(c: &mut Call<'_, 'g>, cell: Cell) -> Result<Vec<Item<'g>>, String> {
     let (x, w, r) = (c.var(0)?, c.var(1)?, c.var(2)?);
+    let states = [c.optional(5)?, if cell == Cell::Lstm { c.optional(6)? } else { None }];
+    for v in states.iter().flatten().chain([&x]) {
+        if v.rank() != 3 {
+            return Err(format!("expected three axes, found {}", v.shape()));
+        }
+    }
     let dtype = x.arithmetic();
     let batch_first = c.flag("layout", false)?;
     let x_value = if batch_first { x.transposed(&[1, 0, 2]) } else { x.clone() }.value().cast(dtype);
@@ -119,8 +125,16 @@ fn recurrent<'g>(c: &mut Call<'_, 'g>, cell: Cell) -> Result<Vec<Item<'g>>, Stri
         return Err(format!("R: expected three axes, found {}", r.shape()));
     };
     let direction = c.text("direction", "forward")?.to_ascii_lowercase();
-    let wanted = if direction == "bidirectional" { 2 } else { 1 };
-    let gates = cell.gates() * units;
+    let wanted = match direction.as_str() {
+        "forward" | "reverse" => 1,
+        "bidirectional" => 2,
+        other => {
+            return Err(format!(
+                "attribute direction: expected forward, reverse or bidirectional, found {other:?}"
+            ));
+        }
+    };
+    let gates = cell.gates().saturating_mul(units);
     if directions != wanted
         || w.rank() != 3
         || w.dim(0) != directions
@@ -148,9 +162,9 @@ fn recurrent<'g>(c: &mut Call<'_, 'g>, cell: Cell) -> Result<Vec<Item<'g>>, Stri
         }
         None => None,
     };
-    let start = |v: Option<Var<'g>>, d: usize| -> Result<Value<'g>, String> {
+    let start = |v: &Option<Var<'g>>, d: usize| -> Result<Value<'g>, String> {
         let Some(v) = v else { return Ok(c.b.fill_as(0.0, [n, units], dtype)) };
-        let v = if batch_first { v.transposed(&[1, 0, 2]) } else { v };
+        let v = if batch_first { v.transposed(&[1, 0, 2]) } else { v.clone() };
         Ok(v.value().cast(dtype).slice(0, d, d + 1).reshape([n, units]))
     };
     let row = |v: Option<Var<'g>>, d: usize| v.map(|v| v.value().cast(dtype).slice(0, d, d + 1));
@@ -167,15 +181,19 @@ fn recurrent<'g>(c: &mut Call<'_, 'g>, cell: Cell) -> Result<Vec<Item<'g>>, Stri
             w: w.slice(0, d, d + 1).reshape([gates, w.last()]),
             r: r.slice(0, d, d + 1).reshape([gates, units]),
             bias,
-            h: start(c.optional(5)?, d)?,
-            c: start(if of_cell { c.optional(6)? } else { None }, d)?,
+            h: start(&states[0], d)?,
+            c: start(&states[1], d)?,
             peepholes: if of_cell { row(c.optional(7)?, d).map(|p| p.reshape([3 * units])) } else { None },
             mask: lengths,
             activations: activations[d].clone(),
         };
         let (steps, h, cell_state) = match fast(&own, &options, reverse) {
             Some(found) => found,
-            None => unrolled(own, &options, reverse)?,
+            None => {
+                // Each step of an LSTM is so many operations.
+                c.afford(t.saturating_mul(64))?;
+                unrolled(own, &options, reverse)?
+            }
         };
         // What lies behind the end of a sequence is 0.
         let steps = match lengths {

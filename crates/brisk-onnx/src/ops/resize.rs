@@ -12,12 +12,17 @@ pub(super) const OPS: &[Operator] = &[one("Resize", resize), one("Upsample", ups
 struct Rule {
     mode: String,
     coordinates: String,
-    nearest: String,
+    nearest: &'static str,
     cubic: f64,
     exclude_outside: bool,
     antialias: bool,
     extrapolation: f64,
 }
+
+/// How a place between cells is rounded, the default first.
+const NEAREST: [&str; 4] = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"];
+/// The same before version 11.
+const NEAREST_OLD: [&str; 4] = ["floor", "round_prefer_floor", "round_prefer_ceil", "ceil"];
 
 fn upsample<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
@@ -28,7 +33,7 @@ fn upsample<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let rule = Rule {
         mode: c.text("mode", "nearest")?.to_string(),
         coordinates: "asymmetric".into(),
-        nearest: "floor".into(),
+        nearest: "floor",
         cubic: -0.75,
         exclude_outside: false,
         antialias: false,
@@ -53,7 +58,7 @@ fn resize<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         coordinates: c
             .text("coordinate_transformation_mode", if old { "asymmetric" } else { "half_pixel" })?
             .to_string(),
-        nearest: c.text("nearest_mode", if old { "floor" } else { "round_prefer_floor" })?.to_string(),
+        nearest: c.word("nearest_mode", if old { &NEAREST_OLD } else { &NEAREST })?,
         cubic: c.float("cubic_coeff_a", -0.75)?,
         exclude_outside: c.flag("exclude_outside", false)?,
         antialias: c.flag("antialias", false)?,
@@ -78,7 +83,7 @@ fn resize<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
             }
             sizes = list.iter().map(|&v| v.max(0.0) as usize).collect();
             scales = over.iter().zip(&sizes).map(|(&a, &s)| s as f64 / shape[a] as f64).collect();
-            let policy = c.text("keep_aspect_ratio_policy", "stretch")?;
+            let policy = c.word("keep_aspect_ratio_policy", &["stretch", "not_larger", "not_smaller"])?;
             if policy != "stretch" {
                 let pick = if policy == "not_larger" { f64::min } else { f64::max };
                 let scale = scales.iter().copied().reduce(pick).unwrap_or(1.0);
@@ -142,8 +147,8 @@ fn apply<'g>(
         }
         if rule.mode == "nearest" {
             let index: Vec<i32> =
-                places.iter().map(|&p| nearest(p, &rule.nearest).clamp(0.0, n as f64 - 1.0) as i32).collect();
-            value = super::gather::take_along(value, at, &index);
+                places.iter().map(|&p| nearest(p, rule.nearest).clamp(0.0, n as f64 - 1.0) as i32).collect();
+            value = super::gather::take_along(c, value, at, index)?;
             continue;
         }
         // Each result is a sum of neighbours with weights: one matrix for the axis.
@@ -154,18 +159,17 @@ fn apply<'g>(
                 matrix[o * n + i] += w;
             }
         }
-        let tensor = Tensor::from_f64s(dtype, [to, n], &matrix).map_err(|e| e.to_string())?;
+        let matrix = c.constant(Tensor::from_f64s(dtype, [to, n], &matrix))?;
         let last = value.rank() - 1;
         let mut perm: Vec<usize> = (0..value.rank()).collect();
         perm.swap(at, last);
-        let rows = value.transpose(&perm).matmul(c.b.constant(tensor).transpose(&[1, 0]));
+        let rows = value.transpose(&perm).matmul(matrix.transpose(&[1, 0]));
         value = rows.transpose(&perm);
     }
     for (at, beyond) in outside {
         let mut dims = vec![1; value.rank()];
         dims[at] = beyond.len();
-        let tensor = Tensor::from_f64s(DType::U8, dims, &beyond).map_err(|e| e.to_string())?;
-        let beyond = c.b.constant(tensor).broadcast_to(value.shape());
+        let beyond = c.constant(Tensor::from_f64s(DType::U8, dims, &beyond))?.broadcast_to(value.shape());
         value = beyond.select(c.b.fill_as(rule.extrapolation, value.shape(), dtype), value);
     }
     let out = Var::new(x.elem, value);

@@ -226,9 +226,8 @@ fn max_roi_pool<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         let first = index.get(start).copied().unwrap_or(0);
         index.resize(start + largest, first);
     }
-    let make = |t: brisk_graph::Result<Tensor>| t.map(|t| c.b.constant(t)).map_err(|e| e.to_string());
-    let index = make(Tensor::new([windows.len(), largest], index))?;
-    let filled = make(Tensor::new([windows.len(), 1], filled))?;
+    let index = c.constant(Tensor::new([windows.len(), largest], index))?;
+    let filled = c.constant(Tensor::new([windows.len(), 1], filled))?;
     let most = table.take(index.cast(DType::I64), &[]).reduce_max(&[1]);
     let zero = c.b.fill_as(0.0, most.shape(), most.dtype());
     let value = filled.broadcast_to(most.shape()).select(most, zero);

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use brisk_graph::{DType, Shape, Tensor};
+use brisk_graph::{DType, Data, Shape, Tensor};
 
 use super::{Operator, many, one};
 use crate::call::{Call, axis};
@@ -23,6 +23,7 @@ fn non_zero<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let strides = shape.strides();
     let places: Vec<usize> =
         tensor.to_f64s().iter().enumerate().filter(|v| *v.1 != 0.0).map(|v| v.0).collect();
+    c.room_for(shape.rank().saturating_mul(places.len()))?;
     let values = (0..shape.rank())
         .flat_map(|a| places.iter().map(move |p| (a, *p)))
         .map(|(a, p)| (p / strides[a] % shape[a]) as i64);
@@ -39,7 +40,7 @@ fn compress<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let size = value.dim(at);
     let index: Vec<i32> =
         kept.iter().enumerate().take(size).filter(|k| *k.1 != 0.0).map(|k| k.0 as i32).collect();
-    Ok(Var::new(x.elem, super::gather::take_along(value, at, &index)))
+    Ok(Var::new(x.elem, super::gather::take_along(c, value, at, index)?))
 }
 
 /// Numbers in order; NaN stands last.
@@ -70,6 +71,8 @@ fn top_k<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     if count.saturating_mul(n).saturating_mul(n) > MOST {
         return Err(format!("rows of {n} elements are too long to be ranked"));
     }
+    // What is carried as if it had a sign, in order.
+    let flat = if x.elem == Elem::Uint64 { super::elementwise::turn(flat) } else { flat };
     let all = Shape::from([count, n, n]);
     let one = flat.reshape([count, n, 1]).broadcast_to(&all); // element i
     let other = flat.reshape([count, 1, n]).broadcast_to(&all); // element j
@@ -99,30 +102,23 @@ fn unique<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
         None => None,
     };
     let shape = tensor.shape().clone();
-    let values = tensor.to_f64s();
-    let strides = shape.strides();
-    let (size, stride) = at.map_or((values.len(), 1), |a| (shape[a], strides[a]));
+    let (count, strides) = (tensor.elements(), shape.strides());
+    let (size, stride) = at.map_or((count, 1), |a| (shape[a], strides[a]));
+    c.room_for(count.saturating_mul(4).max(size))?;
     // What is compared: single elements, or everything at one place of the axis.
-    let key = |i: usize| -> Vec<f64> {
-        match at {
-            None => vec![values[i]],
-            Some(_) => (0..values.len()).filter(|p| p / stride % size == i).map(|p| values[p]).collect(),
+    let outer = count / size.saturating_mul(stride).max(1);
+    let places =
+        |i: usize| (0..outer).flat_map(move |o| (0..stride).map(move |k| (o * size + i) * stride + k));
+    let mut groups = match tensor.data() {
+        Data::I64(v) if x.elem == Elem::Uint64 => {
+            groups(size, places, |a, b| (v[a] as u64).cmp(&(v[b] as u64)))
+        }
+        Data::I64(v) => groups(size, places, |a, b| v[a].cmp(&v[b])),
+        _ => {
+            let values = tensor.to_f64s();
+            groups(size, places, |a, b| order(values[a], values[b]))
         }
     };
-    let keys: Vec<Vec<f64>> = (0..size).map(key).collect();
-    let compare = |a: &usize, b: &usize| {
-        let pairs = keys[*a].iter().zip(&keys[*b]);
-        pairs.map(|(x, y)| order(*x, *y)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
-    };
-    let mut by_value: Vec<usize> = (0..size).collect();
-    by_value.sort_by(compare);
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for i in by_value {
-        match groups.last_mut() {
-            Some(group) if compare(&group[0], &i).is_eq() => group.push(i),
-            _ => groups.push(vec![i]),
-        }
-    }
     if !sorted {
         groups.sort_by_key(|g| g[0]);
     }
@@ -134,8 +130,8 @@ fn unique<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let counts: Vec<i64> = groups.iter().map(|g| g.len() as i64).collect();
     let index: Vec<i32> = firsts.iter().map(|&f| f as i32).collect();
     let value = match at {
-        Some(a) => super::gather::take_along(x.value(), a, &index),
-        None => super::gather::take_along(x.value().reshape([values.len()]), 0, &index),
+        Some(a) => super::gather::take_along(c, x.value(), a, index)?,
+        None => super::gather::take_along(c, x.value().reshape([count]), 0, index)?,
     };
     let n = groups.len();
     Ok(vec![
@@ -144,6 +140,28 @@ fn unique<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
         c.make_ints([size], inverse)?.into(),
         c.make_ints([n], counts)?.into(),
     ])
+}
+
+/// The numbers below `size` whose elements, at the places of each, are all equal; in the order of their elements.
+fn groups<P: Iterator<Item = usize>>(
+    size: usize,
+    places: impl Fn(usize) -> P,
+    compare: impl Fn(usize, usize) -> Ordering,
+) -> Vec<Vec<usize>> {
+    let compare = |a: &usize, b: &usize| {
+        let pairs = places(*a).zip(places(*b));
+        pairs.map(|(x, y)| compare(x, y)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+    };
+    let mut by_value: Vec<usize> = (0..size).collect();
+    by_value.sort_by(compare);
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for i in by_value {
+        match groups.last_mut() {
+            Some(group) if compare(&group[0], &i).is_eq() => group.push(i),
+            _ => groups.push(vec![i]),
+        }
+    }
+    groups
 }
 
 /// Boxes that do not overlap too much with better ones of their class.
@@ -183,6 +201,7 @@ fn non_max_suppression<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         if union > 0.0 { both / union } else { 0.0 }
     };
     let mut found: Vec<i64> = Vec::new();
+    let mut compared = 0;
     for sample in 0..*n {
         for class in 0..*classes {
             let score = |i: usize| scores[(sample * classes + class) * count + i];
@@ -193,6 +212,11 @@ fn non_max_suppression<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
                 if kept.len() >= most {
                     break;
                 }
+                // Some boxes are compared in a step.
+                const PER_STEP: usize = 256;
+                compared += kept.len();
+                c.spend(compared / PER_STEP)?;
+                compared %= PER_STEP;
                 if kept.iter().all(|&k| shared(corner(sample, k), corner(sample, i)) <= overlap) {
                     kept.push(i);
                 }

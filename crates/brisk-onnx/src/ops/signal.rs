@@ -44,8 +44,7 @@ fn window<'g>(c: &mut Call<'_, 'g>, f: impl Fn(f64) -> f64) -> Result<Var<'g>, S
 }
 
 fn known<'g>(c: &Call<'_, 'g>, elem: Elem, dims: &[usize], values: &[f64]) -> Result<Var<'g>, String> {
-    let tensor = Tensor::from_f64s(elem.dtype(), dims, values).map_err(|e| e.to_string())?;
-    Ok(Var::new(elem, c.b.constant(tensor)))
+    Ok(Var::new(elem, c.constant(Tensor::from_f64s(elem.dtype(), dims, values))?))
 }
 
 /// A spectrum of rows `[.., n]`: its real part, and its imaginary part if it has one.
@@ -84,6 +83,7 @@ fn roots<'g>(
     n: usize,
     sign: f64,
 ) -> Result<[Value<'g>; 2], String> {
+    c.room_for((2 * rows).saturating_mul(columns))?;
     let angles =
         || (0..rows).flat_map(|j| (0..columns).map(move |k| sign * TURN * (j * k % n) as f64 / n as f64));
     let table = |f: fn(f64) -> f64| {
@@ -228,7 +228,7 @@ fn stft<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     }
     let places: Vec<i32> =
         (0..frames).flat_map(|f| (0..length).map(move |i| (f * step + i) as i32)).collect();
-    let mut pieces = take_along(x.floats(), 1, &places).reshape([n, frames, length, parts]);
+    let mut pieces = take_along(c, x.floats(), 1, places)?.reshape([n, frames, length, parts]);
     if let Some(window) = window {
         if window.shape()[..] != [length] {
             return Err(format!("expected a window of {length}, found {}", window.shape()));

@@ -1,7 +1,6 @@
 //! Texts. They never come from numbers that must be computed, so they are always known.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use brisk_graph::{Shape, Tensor};
 use regex::Regex;
@@ -28,6 +27,9 @@ pub fn texts<'c>(c: &'c Call<'_, '_>, i: usize) -> Result<(&'c Shape, &'c [Strin
 /// Numbers as NumPy writes them.
 pub fn from_numbers<'g>(c: &mut Call<'_, 'g>, x: &Var<'g>) -> Result<Item<'g>, String> {
     let tensor = c.look(x.settled())?;
+    // The longest have all digits before or behind the point.
+    let longest = if x.elem == Elem::Double { 350 } else { 60 };
+    c.room_for_texts(tensor.elements(), tensor.elements().saturating_mul(longest))?;
     let write = |v: f64| match x.elem {
         Elem::Bool => (if v != 0.0 { "True" } else { "False" }).to_string(),
         Elem::Double => float(v.to_string()),
@@ -38,7 +40,7 @@ pub fn from_numbers<'g>(c: &mut Call<'_, 'g>, x: &Var<'g>) -> Result<Item<'g>, S
         brisk_graph::Data::I64(v) => v.iter().map(i64::to_string).collect(),
         _ => tensor.to_f64s().into_iter().map(write).collect(),
     };
-    Ok(Item::Texts(tensor.shape().clone(), Arc::new(list)))
+    c.make_texts(tensor.shape(), list)
 }
 
 fn float(text: String) -> String {
@@ -55,21 +57,41 @@ pub fn concat<'g>(c: &mut Call<'_, 'g>) -> Result<Item<'g>, String> {
     let parts = (0..c.inputs.len()).map(|i| texts(c, i)).collect::<Result<Vec<_>, _>>()?;
     let first = parts[0].0;
     let at = axis(c.int("axis", 1)?, first.rank())?;
-    let outer: usize = first[..at].iter().product();
-    let mut list = Vec::new();
+    let alike = |s: &Shape| s.rank() == first.rank() && (0..s.rank()).all(|i| i == at || s[i] == first[i]);
+    if let Some(bad) = parts.iter().find(|p| !alike(p.0)) {
+        return Err(format!("cannot join texts {first} and {}", bad.0));
+    }
     let mut dims = first.to_vec();
-    dims[at] = parts.iter().map(|p| p.0.get(at).copied().unwrap_or(0)).sum();
+    dims[at] = parts.iter().map(|p| p.0[at]).fold(0, usize::saturating_add);
+    let shape = Shape::from(dims);
+    c.room_for_texts(shape.elements(), parts.iter().map(|p| length(p.1)).fold(0, usize::saturating_add))?;
+    let mut list = Vec::new();
+    // Where there are no texts, nothing is said of how many there could be.
+    let outer = if shape.elements() == 0 { 0 } else { first[..at].iter().product() };
     for i in 0..outer {
         for (shape, texts) in &parts {
             let n: usize = shape[at..].iter().product();
             list.extend(texts.get(i * n..(i + 1) * n).unwrap_or(&[]).iter().cloned());
         }
     }
-    let shape = Shape::from(dims);
-    match shape.elements() == list.len() {
-        true => Ok(Item::Texts(shape, Arc::new(list))),
-        false => Err("the shapes of the texts do not fit".into()),
-    }
+    c.make_texts(shape, list)
+}
+
+/// How many bytes there are in texts.
+fn length(texts: &[String]) -> usize {
+    texts.iter().map(String::len).fold(0, usize::saturating_add)
+}
+
+/// Copies of texts, if there is room for them.
+pub fn chosen<'g, 't>(
+    c: &Call<'_, 'g>,
+    shape: Shape,
+    texts: impl Iterator<Item = &'t str> + Clone,
+) -> Result<Item<'g>, String> {
+    let add = |(count, bytes): (usize, usize), text: &str| (count + 1, bytes.saturating_add(text.len()));
+    let (count, bytes) = texts.clone().fold((0, 0), add);
+    c.room_for_texts(count, bytes)?;
+    c.make_texts(shape, texts.map(String::from).collect())
 }
 
 /// Texts at indices along the first axis.
@@ -81,24 +103,24 @@ pub fn gather<'g>(c: &mut Call<'_, 'g>) -> Result<Item<'g>, String> {
         return Err("texts are gathered along their first axis".into());
     }
     let width: usize = shape[1..].iter().product();
-    let mut found = Vec::new();
-    for i in index {
-        let row = axis(i, shape[0])?;
-        found.extend(list[row * width..(row + 1) * width].iter().cloned());
-    }
-    Ok(Item::Texts([&to[..], &shape[1..]].concat().into(), Arc::new(found)))
+    let rows = index.into_iter().map(|i| axis(i, shape[0])).collect::<Result<Vec<_>, _>>()?;
+    let row = |&row: &usize| list.get(row * width..(row + 1) * width).unwrap_or_default();
+    let to = [&to[..], &shape[1..]].concat().into();
+    chosen(c, to, rows.iter().flat_map(row).map(String::as_str))
 }
 
 fn regex_full_match<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let (shape, list) = texts(c, 0)?;
     let pattern = c.text("pattern", "")?;
+    // A pattern of a few bytes may stand for many states.
+    const STEPS: usize = 1 << 13;
+    c.spend(STEPS)?;
     let compile = |text: &str| Regex::new(text).map_err(|e| format!("attribute pattern: {e}"));
     // By itself first, so that it cannot reach outside of its group.
     compile(pattern)?;
     let whole = compile(&format!(r"\A(?:{pattern})\z"))?;
     let found: Vec<u8> = list.iter().map(|text| whole.is_match(text).into()).collect();
-    let tensor = Tensor::new(shape, found).map_err(|e| e.to_string())?;
-    Ok(Var::new(Elem::Bool, c.b.constant(tensor)))
+    Ok(Var::new(Elem::Bool, c.constant(Tensor::new(shape, found))?))
 }
 
 /// The text for each place of a shape that texts are stretched to, as NumPy does.
@@ -117,19 +139,11 @@ fn string_concat<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let ((a, left), (b, right)) = (texts(c, 0)?, texts(c, 1)?);
     let to = a.broadcast(b).ok_or_else(|| format!("shapes {a} and {b} do not fit"))?;
     let longest = |list: &[String]| list.iter().map(String::len).max().unwrap_or(0);
-    within(to.elements().saturating_mul(1 + longest(left) + longest(right)))?;
+    let each = longest(left) + longest(right);
+    c.room_for_texts(to.elements(), to.elements().saturating_mul(each))?;
     let pairs = stretched(a, left, &to).zip(stretched(b, right, &to));
     let list = pairs.map(|(x, y)| [x, y].concat()).collect();
-    Ok(vec![Item::Texts(to, Arc::new(list))])
-}
-
-/// Refuses results that are many times larger than what they are made of.
-pub fn within(size: usize) -> Result<(), String> {
-    const MOST: usize = 1 << 28;
-    match size <= MOST {
-        true => Ok(()),
-        false => Err(format!("texts may have {MOST} bytes in all, these could have {size}")),
-    }
+    Ok(vec![c.make_texts(to, list)?])
 }
 
 /// Without stop words, in one case.
@@ -158,7 +172,7 @@ fn string_normalizer<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> 
         [1, _] => Shape::from([1, kept.len()]),
         _ => return Err(format!("expected texts [n] or [1, n], found {shape}")),
     };
-    Ok(vec![Item::Texts(shape, Arc::new(kept))])
+    Ok(vec![c.make_texts(shape, kept)?])
 }
 
 fn string_split<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
@@ -174,14 +188,14 @@ fn string_split<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     };
     let parts: Vec<Vec<String>> = list.iter().map(split).collect();
     let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
-    within(parts.len().saturating_mul(longest).saturating_mul(size_of::<String>()))?;
+    c.room_for_texts(parts.len().saturating_mul(longest), length(list))?;
     let counts: Vec<i64> = parts.iter().map(|p| p.len() as i64).collect();
     let filled = parts.into_iter().flat_map(|mut p| {
         p.resize(longest, String::new());
         p
     });
     let to = Shape::from([&shape[..], &[longest]].concat());
-    let found = Item::Texts(to, Arc::new(filled.collect()));
+    let found = c.make_texts(to, filled.collect())?;
     let shape = shape.clone();
     Ok(vec![found, c.make_ints(shape, counts)?.into()])
 }

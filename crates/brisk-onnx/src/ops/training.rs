@@ -76,6 +76,9 @@ fn gradient<'g>(c: &mut Call<'_, 'g>) -> Result<Vec<Item<'g>>, String> {
     let y = c.named(c.text("y", "")?)?.value();
     let dtype = if y.dtype().is_float() { y.dtype() } else { DType::F32 };
     let values: Vec<Value<'g>> = vars[..by.len()].iter().map(Var::value).collect();
+    // Everything so far may be gone through, and each operation have several in the gradient.
+    const EACH: usize = 8;
+    c.afford(c.scope.budget.recorded().saturating_mul(EACH))?;
     let gradients = grad(y.cast(dtype).reshape([0; 0]), &values).map_err(|e| e.to_string())?;
     Ok(vars.iter().zip(gradients).map(|(var, value)| Var::new(var.elem, value).into()).collect())
 }

@@ -77,10 +77,12 @@ pub struct Trees {
 
 impl Trees {
     /// The number of steps that lead to every leaf; refuses what leads nowhere, or in a circle.
-    fn depth(&self, features: usize) -> Result<usize, String> {
+    fn depth(&self, c: &Call<'_, '_>, features: usize) -> Result<usize, String> {
+        const PER_STEP: usize = 256;
         let mut level: Vec<usize> = self.roots.clone();
         let mut seen = 0;
         for depth in 0..=DEEPEST {
+            c.spend(level.len() / PER_STEP)?;
             seen += level.len();
             if seen > MOST {
                 break;
@@ -110,12 +112,12 @@ impl Trees {
         let [n, features] = x.shape()[..] else {
             return Err(format!("expected [n, features], found {}", x.shape()));
         };
-        let depth = self.depth(features)?;
+        let depth = self.depth(c, features)?;
         let (trees, dtype) = (self.roots.len(), x.dtype());
         if trees == 0 || n.checked_mul(features).is_none_or(|n| i32::try_from(n).is_err()) {
             return Err(format!("{trees} trees for rows {}", x.shape()));
         }
-        let ints = |values: Vec<i32>| table(c, Tensor::new([values.len()], values));
+        let ints = |values: Vec<i32>| c.constant(Tensor::new([values.len()], values));
         let of_nodes =
             |f: &dyn Fn((usize, &Node)) -> i32| ints(self.nodes.iter().enumerate().map(f).collect());
         let feature = of_nodes(&|(_, node)| node.feature as i32)?;
@@ -126,7 +128,7 @@ impl Trees {
         let missing = of_nodes(&|(_, node)| node.missing.into())?;
         let test = of_nodes(&|(_, node)| node.test.map_or(-1, |t| t as i32))?;
         let splits: Vec<f64> = self.nodes.iter().map(|node| node.split).collect();
-        let split = table(c, Tensor::from_f64s(dtype, [splits.len()], &splits))?;
+        let split = c.constant(Tensor::from_f64s(dtype, [splits.len()], &splits))?;
         let used: Vec<Test> =
             TESTS.into_iter().filter(|&t| self.nodes.iter().any(|n| n.test == Some(t))).collect();
         let can_miss = self.nodes.iter().any(|n| n.missing);
@@ -169,6 +171,7 @@ impl Trees {
         if size > MOST {
             return Err(format!("{} leaves with {} targets are too many", number.len(), self.targets));
         }
+        c.room_for(size)?;
         let mut weights = vec![neutral; size];
         for &(node, target, weight) in &self.votes {
             let row = number.get(&node).copied().unwrap_or(0);
@@ -180,7 +183,7 @@ impl Trees {
                 Together::Max => own.max(weight),
             };
         }
-        let weights = table(c, Tensor::from_f64s(dtype, [number.len() + 1, self.targets], &weights))?;
+        let weights = c.constant(Tensor::from_f64s(dtype, [number.len() + 1, self.targets], &weights))?;
         let said = weights.take(ints(rows)?.take(at)); // [n, trees, targets]
         // A target that nothing is said of is 0.
         let spoken = |v: Value<'g>| v.equal(neutral).select(c.b.fill_as(0.0, v.shape(), dtype), v);
@@ -191,8 +194,4 @@ impl Trees {
             Together::Max => spoken(said.reduce_max(&[1])),
         })
     }
-}
-
-fn table<'g>(c: &Call<'_, 'g>, tensor: brisk_graph::Result<Tensor>) -> Result<Value<'g>, String> {
-    tensor.map(|t| c.b.constant(t)).map_err(|e| e.to_string())
 }

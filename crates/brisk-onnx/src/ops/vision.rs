@@ -36,6 +36,10 @@ fn product(sizes: &[usize]) -> Option<usize> {
 fn col2im<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
     let (image, block) = (sizes_at(c, 1)?, sizes_at(c, 2)?);
+    const MOST_AXES: usize = 8;
+    if image.len() > MOST_AXES {
+        return Err(format!("expected pictures of at most {MOST_AXES} axes, found {}", image.len()));
+    }
     let windows = Windows::of(c, &image, block.clone())?;
     let r = image.len();
     let out = places(&windows, &image)?;
@@ -121,6 +125,9 @@ fn deform_conv<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
         (cell + start - windows.pads[i][0] as f64).reshape([1, cells * count])
     };
     let table = Cells::new(&x)?;
+    // In each group, along each axis a place and its two neighbours; then their combinations.
+    let combinations = 1usize << r.min(8);
+    c.afford(offset_groups.saturating_mul(32 * r + combinations * (4 * r + 4)))?;
     let each = channels / offset_groups;
     let mut parts = Vec::new();
     for g in 0..offset_groups {

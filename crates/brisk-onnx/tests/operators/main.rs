@@ -5,6 +5,7 @@ use brisk_onnx::{Attribute, Constant, Elem, Graph, Model, Node, Output, Port, Se
 use brisk_runtime::{Cpu, State};
 
 mod classical;
+mod hostile;
 
 const ML: &str = "ai.onnx.ml";
 
@@ -66,9 +67,18 @@ impl Case {
         self.input(Constant::ints(Elem::Int64, shape, values.to_vec()).unwrap())
     }
 
+    /// Whole numbers of a type.
+    fn of(self, elem: Elem, shape: impl Into<Shape>, values: &[i64]) -> Case {
+        self.input(Constant::ints(elem, shape, values.to_vec()).unwrap())
+    }
+
     fn words(self, shape: impl Into<Shape>, values: &[&str]) -> Case {
         let list: Vec<String> = values.iter().map(|v| v.to_string()).collect();
         self.input(Constant::Texts(shape.into(), list.into()))
+    }
+
+    fn version(self, opset: i64) -> Case {
+        Case { opset, ..self }
     }
 
     fn skip(mut self) -> Case {

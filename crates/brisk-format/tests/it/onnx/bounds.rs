@@ -183,6 +183,166 @@ fn texts_and_lists_that_grow_are_refused() {
     assert_refused(constants, json!([list, nodes[0]]), &["node \"y\" (Loop)", "more than"]);
 }
 
+/// One node of a graph may be as many operations as a number in it says.
+#[test]
+fn nodes_that_are_many_operations_are_refused() {
+    let made =
+        |name: &str, sizes: &str| json!({"op": "ConstantOfShape", "inputs": [sizes], "outputs": [name]});
+    let long = |name: &str, sizes: &[i64]| json!([name, ["int64", [sizes.len()], sizes]]);
+    let call = |op: &str, inputs: &[&str], attributes: Value| json!({"op": op, "inputs": inputs, "outputs": ["y"], "attributes": attributes});
+    let large = 1i64 << 23;
+    let one = json!({"clip": {"float": 1.0}, "hidden_size": {"int": 1}});
+    let groups = 1i64 << 20;
+    // What is made of how many zeros, and the node that reads it.
+    let cases = [
+        (vec![long("v", &[large, 1, 1]), long("w", &[1, 4, 1])], call("LSTM", &["v", "w", "w"], one.clone())),
+        (vec![long("v", &[large, 1, 1]), long("w", &[1, 1, 1])], call("RNN", &["v", "w", "w"], one)),
+        (
+            vec![long("v", &[1, 1, large, 1, 1]), long("w", &[1, 1, large, 1, 1])],
+            call("Conv", &["v", "w"], json!({})),
+        ),
+        (
+            vec![
+                long("v", &[1, groups, 1, 1]),
+                long("w", &[1, groups, 1, 1]),
+                long("o", &[1, 2 * groups, 1, 1]),
+            ],
+            call("DeformConv", &["v", "w", "o"], json!({"offset_group": {"int": groups}})),
+        ),
+        (
+            vec![long("v", &[1, 1 << 28]), long("w", &[1 << 28, 1])],
+            call("MatMulInteger", &["v", "w"], json!({})),
+        ),
+        (vec![long("v", &[large])], call("SplitToSequence", &["v"], json!({}))),
+        (
+            vec![long("v", &[1, 1, 3, 3])],
+            call(
+                "MaxPool",
+                &["v"],
+                json!({"kernel_shape": {"ints": [3000, 3000]},
+            "pads": {"ints": [2999, 2999, 2999, 2999]}, "dilations": {"ints": [1, 1]}, "storage_order": {"int": 1}}),
+            ),
+        ),
+    ];
+    for (values, mut node) in cases {
+        let mut constants = json!({});
+        let mut nodes = Vec::new();
+        for value in values {
+            let name = value[0].as_str().unwrap();
+            constants[format!("s{name}")] = value[1].clone();
+            nodes.push(made(name, &format!("s{name}")));
+        }
+        if node["op"] == "MaxPool" {
+            node["outputs"] = json!(["y", "places"]);
+        }
+        nodes.push(node);
+        assert_refused(constants, json!(nodes), &["node \"y\"", "more than 4194304 operations"]);
+    }
+}
+
+#[test]
+fn turns_without_nodes_are_counted() {
+    let port = |name: &str| json!({"name": name, "type": "unknown"});
+    let mut nodes = json!([]);
+    for depth in 0..3 {
+        let names = ["i", "go", "v"].map(|n| port(&format!("{n}{depth}")));
+        let outer = if depth == 2 { "x".to_string() } else { format!("v{}", depth + 1) };
+        let yields = if depth == 0 { "v0".to_string() } else { format!("w{}", depth - 1) };
+        let body =
+            json!({"inputs": names, "outputs": [port(&format!("go{depth}")), port(&yields)], "nodes": nodes});
+        let result = if depth == 2 { "y".to_string() } else { format!("w{depth}") };
+        nodes = json!([{"op": "Loop", "inputs": ["m", "", outer], "outputs": [result], "attributes": {"body": {"graph": body}}}]);
+    }
+    assert_refused(json!({"m": ["int64", [], [1 << 16]]}), nodes, &["operations"]);
+}
+
+/// What is not taken of an `If` is not gone through again in each turn.
+#[test]
+fn branches_that_are_not_taken_cost_nothing() {
+    let port = |name: &str| json!({"name": name, "type": "unknown"});
+    let dead: Vec<Value> =
+        (0..5000).map(|i| json!({"op": "Relu", "inputs": ["v"], "outputs": [format!("d{i}")]})).collect();
+    let branch = |nodes: Vec<Value>| json!({"graph": {"outputs": [port("v")], "nodes": nodes}});
+    let choose = json!({"op": "If", "inputs": ["go"], "outputs": ["w"],
+        "attributes": {"then_branch": branch(Vec::new()), "else_branch": branch(dead)}});
+    let (constants, nodes) = turns(20_000, "go", json!([choose]));
+    run(constants, nodes).unwrap();
+}
+
+#[test]
+fn axes_are_not_looked_for_among_millions() {
+    let constants = json!({"a": ["int64", [], [0]], "b": ["int64", [], [1 << 22]], "c": ["int64", [], [1]]});
+    let nodes = json!([{"op": "Range", "inputs": ["a", "b", "c"], "outputs": ["axes"]},
+        {"op": "Unsqueeze", "inputs": ["x", "axes"], "outputs": ["y"]}]);
+    assert_refused(constants, nodes, &["4194304 axes are more than"]);
+}
+
+#[test]
+fn lists_hold_no_lists() {
+    let nest = json!({"op": "SequenceConstruct", "inputs": ["v"], "outputs": ["w"]});
+    let (constants, nodes) = turns(1 << 16, "go", json!([nest]));
+    assert_refused(constants, nodes, &["a sequence of sequences"]);
+    let nest = json!({"op": "SequenceInsert", "inputs": ["v", "v"], "outputs": ["w"]});
+    let (constants, mut nodes) = turns(1 << 16, "go", json!([nest]));
+    nodes[0]["inputs"][2] = "list".into();
+    let list = json!({"op": "SequenceConstruct", "inputs": ["x"], "outputs": ["list"]});
+    assert_refused(constants, json!([list, nodes[0]]), &["a sequence of sequences"]);
+}
+
+/// The axes of a matrix are not those of a batch.
+#[test]
+fn what_is_turned_has_its_own_axes() {
+    let turned = json!({"op": "Transpose", "inputs": ["x"], "outputs": ["t"]});
+    let weights =
+        json!({"w": ["float", [1, 4, 2], [0, 0, 0, 0, 0, 0, 0, 0]], "r": ["float", [1, 4, 1], [0, 0, 0, 0]]});
+    let layer = json!({"op": "LSTM", "inputs": ["t", "w", "r"], "outputs": ["y"], "attributes": {"layout": {"int": 1}}});
+    assert_refused(weights, json!([turned, layer]), &["expected three axes, found [2, 2]"]);
+    let shape = json!({"s": ["int64", [4], [1, 1, 2, 2]], "w": ["float", [1, 1, 1, 1], [1.0]],
+        "b": ["float", [1, 1, 1, 1, 3], [0, 0, 0]]});
+    for last in [
+        json!({"op": "Flatten", "inputs": ["c"], "outputs": ["y"], "attributes": {"axis": {"int": 5}}}),
+        json!({"op": "Transpose", "inputs": ["c"], "outputs": ["y"]}),
+    ] {
+        let nodes = json!([{"op": "Reshape", "inputs": ["x", "s"], "outputs": ["p"]},
+            {"op": "Conv", "inputs": ["p", "w", "b"], "outputs": ["c"]}, last]);
+        assert_refused(shape.clone(), nodes, &["a bias for each of 1 channels"]);
+    }
+}
+
+/// A parameter may have any name, also one like those of inputs.
+#[test]
+fn a_parameter_is_not_an_input() {
+    let model: Model = serde_json::from_value(json!({"opsets": {"": 18}, "graph": {
+        "inputs": [{"name": "x", "type": {"tensor": ["float", [{"size": 2}]]}}], "outputs": [{"name": "y", "type": "unknown"}],
+        "parameters": {"input 0": {"elem": "float", "shape": [2], "trainable": true}},
+        "nodes": [{"op": "Sub", "inputs": ["x", "input 0"], "outputs": ["y"]}]}}))
+    .unwrap();
+    let vector = |values: [f32; 2]| Tensor::new([2], values.to_vec()).unwrap();
+    let state: State = [("input 0", vector([1.0, 2.0]))].into_iter().collect();
+    let x = Output::Tensor(Constant::Numbers(Elem::Float, vector([5.0, 5.0])));
+    let device = Cpu::new(1);
+    let found = Session::new(&device, &model, state).run(vec![Some(x)]).unwrap();
+    assert_eq!(found, [Output::Tensor(Constant::Numbers(Elem::Float, vector([4.0, 3.0])))]);
+    assert_eq!(brisk_onnx::describe(&model).unwrap()[0].parameters, 2);
+}
+
+/// Sizes that are left open are told apart by their names.
+#[test]
+fn a_model_with_many_open_sizes_is_described() {
+    let dims: Vec<Vec<Value>> =
+        (0..20_000).map(|i| (0..8).map(|k| json!({"name": format!("n{i}.{k}")})).collect()).collect();
+    let inputs: Vec<Value> = dims[..]
+        .iter()
+        .enumerate()
+        .map(|(i, dims)| json!({"name": format!("x{i}"), "type": {"tensor": ["float", dims]}}))
+        .collect();
+    let model: Model = serde_json::from_value(json!({"opsets": {"": 18}, "graph": {"inputs": inputs,
+        "outputs": [{"name": "y", "type": "unknown"}],
+        "nodes": [{"op": "Shape", "inputs": ["x19999"], "outputs": ["y"]}]}}))
+    .unwrap();
+    assert_eq!(brisk_onnx::describe(&model).unwrap()[0].results[0].1.to_string(), "int64 [8]");
+}
+
 /// A value of so many elements may be there, but not lists of its places beside it.
 #[test]
 fn an_axis_is_not_resized_to_more_places_than_a_picture_has() {
