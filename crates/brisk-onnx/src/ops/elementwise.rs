@@ -106,15 +106,18 @@ pub fn pair<'g>(a: &Var<'g>, b: &Var<'g>, op: Binary) -> Var<'g> {
 fn arithmetic<'g>(c: &mut Call<'_, 'g>, op: Binary) -> Result<Var<'g>, String> {
     let (a, b) = (c.var(0)?, c.var(1)?);
     if a.elem == Elem::Uint64 && op == Binary::Div {
-        return unsigned_division(&a, &b);
+        return Ok(unsigned_division(&a, &b));
     }
     Ok(pair(&a, &b, op))
 }
 
-/// Of 64-bit numbers without a sign, which are carried as if they had one. Exact for divisors below 2^63.
-fn unsigned_division<'g>(a: &Var<'g>, b: &Var<'g>) -> Result<Var<'g>, String> {
+/// Of 64-bit numbers without a sign, which are carried as if they had one.
+fn unsigned_division<'g>(a: &Var<'g>, b: &Var<'g>) -> Var<'g> {
     let (values, order) = aligned(&[a.clone(), b.clone()]);
-    let (a, b) = (values[0], values[1]);
+    ordered(Elem::Uint64, unsigned_quotient(values[0].cast(DType::I64), values[1].cast(DType::I64)), order)
+}
+
+fn unsigned_quotient<'g>(a: Value<'g>, b: Value<'g>) -> Value<'g> {
     let one = |v: Value<'g>| v.builder().fill_as(1.0, v.shape(), DType::I64);
     // Half of `a` by `b`, twice, and what is missing.
     let top = a.builder().fill_as(-1.0, a.shape(), DType::I64);
@@ -122,9 +125,11 @@ fn unsigned_division<'g>(a: &Var<'g>, b: &Var<'g>) -> Result<Var<'g>, String> {
     let half = a.binary(Binary::Shr, one(a)).binary(Binary::And, low_bits);
     let quotient = (half / b) * 2.0;
     let rest = a - quotient * b;
-    let more =
-        rest.less(b).select(rest.less(0.0).cast(DType::I64), one(quotient).broadcast_to(quotient.shape()));
-    Ok(ordered(Elem::Uint64, quotient + more, order))
+    // Once more if the rest is not less, as numbers without a sign.
+    let more = turn(rest).less(turn(b)).equal(0.0).cast(DType::I64);
+    // By 2^63 and more, which is carried as less than 0, it goes once or not at all.
+    let once = turn(a).less(turn(b)).equal(0.0).cast(DType::I64);
+    b.less(0.0).select(once, quotient + more)
 }
 
 /// Any number of operands.
@@ -223,6 +228,14 @@ fn clip<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
     let x = c.var(0)?;
     let dtype = x.arithmetic();
     let (low, high) = (c.optional(1)?, c.optional(2)?);
+    if x.elem == Elem::Uint64 {
+        let ends = [(low, Binary::Max), (high, Binary::Min)].into_iter();
+        let ends = ends.filter_map(|(end, op)| end.map(|end| (end, op)));
+        return Ok(ends.fold(x, |x, (end, op)| {
+            let end = Var::new(x.elem, end.value().reshape([0; 0]));
+            unsigned_order(&x, &end, op)
+        }));
+    }
     let old = c.opset < 11;
     let mut value = x.carried(dtype);
     match low {
@@ -287,6 +300,10 @@ fn modulo<'g>(c: &mut Call<'_, 'g>) -> Result<Var<'g>, String> {
             let whole = q.less(0.0).select(-(-q).floor(), q.floor());
             // An infinite divisor leaves everything.
             whole.equal(0.0).select(x.broadcast_to(q.shape()), x - whole * y)
+        }
+        false if a.elem == Elem::Uint64 => {
+            let rest = x - unsigned_quotient(x, y) * y;
+            return Ok(ordered(a.elem, rest, order));
         }
         false => x - (x / y) * y,
     };

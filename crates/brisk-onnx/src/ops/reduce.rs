@@ -2,6 +2,7 @@
 
 use brisk_graph::{DType, Value};
 
+use super::elementwise::turn;
 use super::{Operator, one};
 use crate::call::{Call, axes, axis};
 use crate::{Elem, Var};
@@ -141,6 +142,9 @@ fn largest<'g>(c: &mut Call<'_, 'g>, max: bool) -> Result<Var<'g>, String> {
             let end = match (v.dtype().is_float(), max) {
                 (true, true) => f64::NEG_INFINITY,
                 (true, false) => f64::INFINITY,
+                // All bits of one without a sign.
+                (false, false) if x.elem == Elem::Uint64 => -1.0,
+                (false, true) if x.elem == Elem::Uint64 => 0.0,
                 (false, true) => x.elem.range().map_or(i64::MIN as f64, |r| r.0),
                 (false, false) => x.elem.range().map_or(i64::MAX as f64, |r| r.1),
             };
@@ -149,7 +153,8 @@ fn largest<'g>(c: &mut Call<'_, 'g>, max: bool) -> Result<Var<'g>, String> {
         if a.is_empty() {
             return v;
         }
-        if max { v.reduce_max(a) } else { v.reduce_min(a) }
+        let most = |v: Value<'g>| if max { v.reduce_max(a) } else { v.reduce_min(a) };
+        if x.elem == Elem::Uint64 { turn(most(turn(v))) } else { most(v) }
     })
 }
 
@@ -158,8 +163,12 @@ fn arg<'g>(c: &mut Call<'_, 'g>, smallest: bool) -> Result<Var<'g>, String> {
     let at = axis(c.int("axis", 0)?, x.rank())?;
     let (keep, last) = (c.flag("keepdims", true)?, c.flag("select_last_index", false)?);
     let mut value = x.value().cast(x.arithmetic());
+    if x.elem == Elem::Uint64 {
+        value = turn(value);
+    }
     if smallest {
-        value = 0.0 - value;
+        // Of whole numbers the smallest has no opposite.
+        value = if value.dtype().is_float() { 0.0 - value } else { -1.0 - value };
     }
     let size = value.dim(at) as f64;
     let index = match last {

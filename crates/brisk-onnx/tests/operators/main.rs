@@ -6,6 +6,7 @@ use brisk_runtime::{Cpu, State};
 
 mod classical;
 mod hostile;
+mod whole;
 
 const ML: &str = "ai.onnx.ml";
 
