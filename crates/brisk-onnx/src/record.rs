@@ -429,7 +429,12 @@ fn constant_size(item: &Item<'_>) -> usize {
         Item::Tensor(var) => {
             let (value, _) = var.raw();
             let elements = value.shape().elements();
-            if elements <= MOST && value.constant().is_some() { elements } else { 0 }
+            let known = || if elements <= MOST { value.constant() } else { None };
+            match (known(), known()) {
+                // Of one number in every place no elements are kept: whoever asks for them has his own.
+                (Some(a), Some(b)) if std::ptr::eq(a.data(), b.data()) => elements,
+                _ => 0,
+            }
         }
         _ => 0,
     }

@@ -67,8 +67,9 @@ pub fn read_onnx(path: &Path) -> Result<OnnxFile> {
     let learned = Told::of(&mut model);
     let mut beside = Beside::default();
     for (proto, stretch) in &skeleton.initializers {
+        let proto: TensorProto = decode(proto).map_err(content)?;
         unused(&model.graph, &proto.name).map_err(content)?;
-        let constant = elements(path, &mut file, proto, *stretch, &mut beside)?;
+        let constant = elements(path, &mut file, &proto, *stretch, &mut beside)?;
         let learned = learned.of_tensor(&proto.name);
         add(&mut model.graph, &mut parameters, &proto.name, constant, learned);
     }
@@ -343,6 +344,9 @@ fn function(proto: &FunctionProto, sparse: &Sparse) -> Result<Function, String> 
 
 fn node(proto: &Bytes, depth: usize, sparse: &Sparse) -> Result<Node, String> {
     let proto: NodeProto = decode(proto)?;
+    if proto.op_type.is_empty() {
+        return Err(format!("node {:?} has no operator; export the model again", proto.name));
+    }
     let attributes = attributes(&proto.attribute, depth, sparse).map_err(|m| {
         let name = if proto.name.is_empty() { proto.output.first() } else { Some(&proto.name) };
         format!("node {:?} ({}): {m}", name.map_or("", String::as_str), proto.op_type.escape_debug())

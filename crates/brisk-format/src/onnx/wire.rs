@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::proto::{GraphProto, ModelProto, TensorProto};
+use super::proto::{GraphProto, ModelProto};
 
 /// The bytes of tensors from this size on stay in the file.
 const LARGE: u64 = 4 << 10;
@@ -26,7 +26,8 @@ pub struct Stretch {
 /// The model without large tensors, and each initializer of its graph with the place of its elements, if they stayed behind.
 pub struct Skeleton {
     pub model: ModelProto,
-    pub initializers: Vec<(TensorProto, Option<Stretch>)>,
+    /// Each a [`TensorProto`](super::proto::TensorProto).
+    pub initializers: Vec<(Bytes, Option<Stretch>)>,
 }
 
 /// Why a file is not what it should be.
@@ -152,7 +153,7 @@ impl<R: Read + Seek> Wire<R> {
         &mut self,
         end: u64,
         rest: &mut Vec<u8>,
-        initializers: &mut Vec<(TensorProto, Option<Stretch>)>,
+        initializers: &mut Vec<(Bytes, Option<Stretch>)>,
     ) -> Result<(), Fault> {
         while self.at < end {
             let field = self.field(end)?;
@@ -164,7 +165,7 @@ impl<R: Read + Seek> Wire<R> {
         Ok(())
     }
 
-    fn tensor(&mut self, end: u64) -> Result<(TensorProto, Option<Stretch>), Fault> {
+    fn tensor(&mut self, end: u64) -> Result<(Bytes, Option<Stretch>), Fault> {
         let (mut rest, mut stretch) = (Vec::new(), None);
         while self.at < end {
             let field = self.field(end)?;
@@ -178,10 +179,7 @@ impl<R: Read + Seek> Wire<R> {
                 _ => self.copy(&field, &mut rest)?,
             }
         }
-        if rest.is_empty() {
-            return Err(Fault::Wrong("an initializer has no name and no type".into()));
-        }
-        Ok((TensorProto::decode(&rest[..])?, stretch))
+        Ok((rest.into(), stretch))
     }
 }
 

@@ -184,6 +184,14 @@ impl Bundle {
     /// The bytes of an entry, all of which are there.
     fn data(&self, entry: &Entry, name: &str) -> Result<(PathBuf, impl Read + use<>)> {
         let path = with_suffix(&self.prefix, &format!(".data-{:05}-of-{:05}", entry.shard, self.shards));
+        // A link may lead elsewhere, as long as the index lies there too.
+        let real = |path: &Path| path.canonicalize().ok().and_then(|p| p.parent().map(Path::to_path_buf));
+        if let (Some(folder), Some(own)) = (real(&self.index), real(&path))
+            && folder != own
+        {
+            let found = "is a link that leads out of the checkpoint's folder; put the file itself there";
+            return Err(Fault::Unsupported(found.into()).malformed(&path, FORMAT));
+        }
         let (mut file, length): (File, u64) = open_file(&path, "a file of data of a TensorFlow checkpoint")?;
         let end = entry.offset + entry.size;
         if end > length {

@@ -56,6 +56,24 @@ fn every_bit_of_the_data_is_checked() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn links_lead_to_where_the_index_is() {
+    use std::os::unix::fs::symlink;
+    let (dir, elsewhere) = (copy("training"), tempfile::tempdir().unwrap());
+    let moved = |name: &str| {
+        let (from, to) = (dir.path().join(name), elsewhere.path().join(name));
+        fs::rename(&from, &to).unwrap();
+        symlink(&to, &from).unwrap();
+    };
+    moved("ckpt-1.data-00000-of-00001");
+    let said = read_all(dir.path()).unwrap_err().to_string();
+    assert!(said.contains("a link that leads out of the checkpoint's folder"), "{said}");
+    // All of it is kept elsewhere.
+    moved("ckpt-1.index");
+    read_all(dir.path()).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
