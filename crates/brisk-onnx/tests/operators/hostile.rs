@@ -149,7 +149,7 @@ fn an_index_outside_of_its_axis_reads_nothing_else() {
 /// As many places of an axis as elements, each of which stands for itself.
 #[test]
 fn unique_rows_are_found_by_their_places() {
-    let n = 1 << 17;
+    let n = 1 << 20;
     let values: Vec<i64> = (0..n).map(|i| i % 2).collect();
     let found = call("", "Unique").int("axis", 0).whole([n as usize, 1], &values).run(4).unwrap();
     assert_eq!(found[0], Constant::ints(brisk_onnx::Elem::Int64, [2, 1], vec![0, 1]).unwrap());
