@@ -5,9 +5,11 @@
 //! BRISK_FUZZ_SECONDS=300 cargo test -p brisk-format fuzz -- --nocapture --test-threads 1
 //! ```
 //!
-//! A file that breaks a reader is named by a seed; `BRISK_FUZZ_SEED` begins with it.
+//! A file that breaks a reader is named by a seed; `BRISK_FUZZ_SEED` begins with it. `BRISK_FUZZ_CORPUS` names a folder into which the
+//! good files are written instead, for the fuzzing that follows coverage: the folder `fuzz` at the root says how.
 
 mod mutate;
+mod readers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use brisk_format::*;
 use brisk_graph::Tensor;
 
-use self::mutate::{Random, mutated};
+use self::mutate::{Random, mutated, packed};
 
 /// How many files are tried if no time is given.
 const FEW: u64 = 25;
@@ -57,6 +59,14 @@ impl Good {
         }
         beside.retain(|(other, _)| other != name);
         Good { name: name.into(), bytes: fs::read(folder.join(name)).unwrap(), beside }
+    }
+
+    /// The file, or an archive that begins with it if others belong beside it.
+    fn whole(self) -> Vec<u8> {
+        match self.beside.is_empty() {
+            true => self.bytes,
+            false => packed([vec![(self.name, self.bytes)], self.beside].concat()),
+        }
     }
 }
 
@@ -104,6 +114,14 @@ fn setting(name: &str) -> Option<u64> {
 
 fn fuzz(reader: &str, good: Vec<Good>, read: fn(&Path) -> Result<()>) {
     assert!(!good.is_empty());
+    if let Ok(corpus) = std::env::var("BRISK_FUZZ_CORPUS") {
+        let folder = Path::new(&corpus).join(reader);
+        fs::create_dir_all(&folder).unwrap();
+        good.into_iter()
+            .enumerate()
+            .for_each(|(i, good)| fs::write(folder.join(i.to_string()), good.whole()).unwrap());
+        return;
+    }
     let seconds = setting("BRISK_FUZZ_SECONDS");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let first = setting("BRISK_FUZZ_SEED").unwrap_or(if seconds.is_some() { now >> 10 } else { 1 });
@@ -186,66 +204,49 @@ fn written(name: &str, write: impl Fn(&Path)) -> Vec<Good> {
     vec![Good::alone(&dir.path().join(name))]
 }
 
-fn model(path: &Path, file: OnnxFile) -> Result<()> {
-    import_onnx(path, file).map(drop)
-}
-
 #[test]
 fn onnx() {
     let (_dir, cases) = crate::onnx::cases();
     let good = cases.iter().map(|case| Good::within(case, "model.onnx"));
     let good = good.map(|good| Good { beside: Vec::new(), ..good }).collect();
-    fuzz("ONNX", good, |path| model(path, read_onnx(path)?));
+    fuzz("onnx", good, readers::onnx);
 }
 
 #[test]
 fn keras() {
-    fuzz("Keras", files("keras_models", &[".keras", ".h5"]), |path| load_keras(path).map(drop));
+    fuzz("keras", files("keras_models", &[".keras", ".h5"]), readers::keras);
 }
 
 #[test]
 fn torch() {
-    fuzz("PyTorch", [files("torch", &[".pt"]), files("torch/models", &[".pt"])].concat(), |path| {
-        let file = TorchFile::open(path)?;
-        drop(file.state_dict(None));
-        file.names().try_for_each(|name| file.tensor(name).map(drop))
-    });
+    let good = [files("torch", &[".pt"]), files("torch/models", &[".pt"])].concat();
+    fuzz("torch", good, readers::torch);
 }
 
 #[test]
 fn saved_model() {
-    fuzz("SavedModel", archives("tensorflow_graphs", "saved_model.pb"), |path| {
-        let folder = path.parent().unwrap();
-        model(folder, import_saved_model(folder)?)
-    });
+    fuzz("saved_model", archives("tensorflow_graphs", "saved_model.pb"), readers::saved_model);
 }
 
 #[test]
 fn frozen_graph() {
-    fuzz("frozen graph", archives("tensorflow_graphs", "frozen.pb"), |path| {
-        model(path, import_frozen_graph(path)?)
-    });
+    fuzz("frozen_graph", archives("tensorflow_graphs", "frozen.pb"), readers::frozen_graph);
 }
 
 #[test]
-fn checkpoint_of_tensorflow() {
+fn tensorflow_checkpoint() {
     let good = vec![
         Good::within(&goldens("tensorflow/partitioned"), "model.ckpt.index"),
         Good::within(&goldens("tensorflow/partitioned"), "model.ckpt.data-00000-of-00002"),
         Good::within(&goldens("tensorflow/training"), "ckpt-1.index"),
         Good::within(&goldens("tensorflow/slots"), "ckpt.index"),
     ];
-    fuzz("checkpoint of TensorFlow", good, |path| {
-        let checkpoint = TfCheckpoint::open(path.parent().unwrap())?;
-        checkpoint.variables().iter().try_for_each(|v| checkpoint.tensor(&v.key).map(drop))
-    });
+    fuzz("tensorflow_checkpoint", good, readers::tensorflow_checkpoint);
 }
 
 #[test]
 fn tflite() {
-    fuzz("TensorFlow Lite", archives("tflite_models", "model.tflite"), |path| {
-        model(path, import_tflite(path)?)
-    });
+    fuzz("tflite", archives("tflite_models", "model.tflite"), readers::tflite);
 }
 
 #[test]
@@ -257,24 +258,19 @@ fn mxnet() {
             ..Good::alone(&goldens("mxnet_graphs").join(whole(changed)))
         })
     });
-    fuzz("MXNet", good.collect(), |path| {
-        let name = path.file_name().unwrap().to_string_lossy();
-        let name = name.strip_suffix("-symbol.json").or(name.strip_suffix(".params")).unwrap();
-        let symbol = path.with_file_name(format!("{name}-symbol.json"));
-        model(path, import_mxnet(&symbol, &path.with_file_name(format!("{name}.params")))?)
-    });
+    fuzz("mxnet", good.collect(), readers::mxnet);
 }
 
 #[test]
 fn flax() {
-    fuzz("Flax", files("flax", &[".msgpack"]), |path| read_flax(path).map(drop));
+    fuzz("flax", files("flax", &[".msgpack"]), readers::flax);
 }
 
 #[test]
 fn npz() {
     let tensors = tensors();
     let tensors: Vec<(&str, &Tensor)> = tensors.iter().map(|(n, t)| (*n, t)).collect();
-    fuzz("npz", written("t.npz", |path| save_npz(path, &tensors).unwrap()), |path| load_npz(path).map(drop));
+    fuzz("npz", written("t.npz", |path| save_npz(path, &tensors).unwrap()), readers::npz);
 }
 
 #[test]
@@ -283,9 +279,5 @@ fn safetensors() {
         written("t.safetensors", |path| save_tensors(path, &crate::state()).unwrap()),
         files("huggingface/bert", &["model.safetensors"]),
     ];
-    fuzz("safetensors", good.concat(), |path| {
-        let file = MappedTensors::open(path)?;
-        file.names().try_for_each(|name| file.tensor(name).map(drop))?;
-        load_tensors(path).map(drop)
-    });
+    fuzz("safetensors", good.concat(), readers::safetensors);
 }

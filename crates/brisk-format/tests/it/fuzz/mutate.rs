@@ -31,22 +31,21 @@ pub fn mutated(good: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     }
     let mut bytes = good.to_vec();
     changes(&mut bytes, other, random);
-    if good.ends_with(&TABLE) && bytes.len() == good.len() {
-        seal(good, &mut bytes);
-    }
+    seal(&mut bytes);
     bytes
 }
 
 /// How a table of TensorFlow's ends.
 const TABLE: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
 
-/// Makes the checksums of the blocks of a small table right again, so that not they alone find what is wrong: one block of entries, one
-/// that is empty, and one that says where the first is. The place and the size of the last two begin the footer.
-fn seal(good: &[u8], bytes: &mut [u8]) {
-    let mut footer = good[good.len() - 48..].iter();
+/// Makes the checksums of the blocks of a small table right, so that not they alone find what is wrong: one block of entries, one that is
+/// empty, and one that says where the first is. The place and the size of the last two begin the footer. What is no such table stays.
+pub fn seal(bytes: &mut [u8]) {
+    let Some(begin) = bytes.ends_with(&TABLE).then(|| bytes.len().checked_sub(48)).flatten() else { return };
+    let mut footer = bytes[begin..].to_vec().into_iter();
     let mut number = || {
         let mut value = 0;
-        for (i, &byte) in footer.by_ref().enumerate() {
+        for (i, byte) in footer.by_ref().enumerate().take(4) {
             value |= usize::from(byte & 0x7f) << (7 * i);
             if byte < 0x80 {
                 break;
@@ -55,11 +54,12 @@ fn seal(good: &[u8], bytes: &mut [u8]) {
         value
     };
     let [second, second_size, third, third_size] = [(); 4].map(|()| number());
-    for (begin, size) in [(0, second - 5), (second, second_size), (third, third_size)] {
+    for (begin, size) in [(0, second.saturating_sub(5)), (second, second_size), (third, third_size)] {
         // Behind each block is how it is compressed.
-        let sum = Crc::<u32>::new(&CRC_32_ISCSI).checksum(&bytes[begin..=begin + size]);
-        let sum = sum.rotate_right(15).wrapping_add(0xa282_ead8);
-        bytes[begin + size + 1..][..4].copy_from_slice(&sum.to_le_bytes());
+        let Some(block) = bytes.get_mut(begin..begin + size + 5) else { continue };
+        let (block, sum) = block.split_at_mut(size + 1);
+        let right = Crc::<u32>::new(&CRC_32_ISCSI).checksum(block);
+        sum.copy_from_slice(&right.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes());
     }
 }
 
@@ -132,17 +132,27 @@ fn number(bytes: &mut [u8], random: &mut Random) {
 
 /// An archive of the same entries, one of them changed.
 fn repacked(good: &[u8], random: &mut Random) -> Vec<u8> {
-    let mut archive = zip::ZipArchive::new(Cursor::new(good)).unwrap();
-    let mut entries = Vec::new();
-    for i in 0..archive.len() {
-        let mut entry = archive.by_index(i).unwrap();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).unwrap();
-        entries.push((entry.name().unwrap().into_owned(), bytes));
-    }
+    let mut entries = unpacked(good).unwrap();
     let changed = random.below(entries.len());
     let other = entries[random.below(entries.len())].1.clone();
     changes(&mut entries[changed].1, &other, random);
+    packed(entries)
+}
+
+/// The entries of an archive with their names, if it is one.
+pub fn unpacked(archive: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(archive)).ok()?;
+    let count = archive.len();
+    let entry = |i| {
+        let mut entry = archive.by_index(i).ok()?;
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).ok()?;
+        Some((entry.name().ok()?.into_owned(), bytes))
+    };
+    (0..count).map(entry).collect()
+}
+
+pub fn packed(entries: Vec<(String, Vec<u8>)>) -> Vec<u8> {
     let mut packed = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, bytes) in entries {
