@@ -42,7 +42,7 @@ const TABLE: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
 /// empty, and one that says where the first is. The place and the size of the last two begin the footer. What is no such table stays.
 pub fn seal(bytes: &mut [u8]) {
     let Some(begin) = bytes.ends_with(&TABLE).then(|| bytes.len().checked_sub(48)).flatten() else { return };
-    let mut footer = bytes[begin..].to_vec().into_iter();
+    let mut footer = bytes[begin..].iter().copied();
     let mut number = || {
         let mut value = 0;
         for (i, byte) in footer.by_ref().enumerate().take(4) {
