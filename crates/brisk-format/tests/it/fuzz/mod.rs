@@ -61,6 +61,11 @@ impl Good {
         Good { name: name.into(), bytes: fs::read(folder.join(name)).unwrap(), beside }
     }
 
+    /// The file alone, where what is beside it is not read.
+    fn without_others(self) -> Good {
+        Good { beside: Vec::new(), ..self }
+    }
+
     /// The file, or an archive that begins with it if others belong beside it.
     fn whole(self) -> Vec<u8> {
         match self.beside.is_empty() {
@@ -207,9 +212,8 @@ fn written(name: &str, write: impl Fn(&Path)) -> Vec<Good> {
 #[test]
 fn onnx() {
     let (_dir, cases) = crate::onnx::cases();
-    let good = cases.iter().map(|case| Good::within(case, "model.onnx"));
-    let good = good.map(|good| Good { beside: Vec::new(), ..good }).collect();
-    fuzz("onnx", good, readers::onnx);
+    let good = cases.iter().map(|case| Good::alone(&case.join("model.onnx")));
+    fuzz("onnx", good.collect(), readers::onnx);
 }
 
 #[test]
@@ -230,7 +234,8 @@ fn saved_model() {
 
 #[test]
 fn frozen_graph() {
-    fuzz("frozen_graph", archives("tensorflow_graphs", "frozen.pb"), readers::frozen_graph);
+    let good = archives("tensorflow_graphs", "frozen.pb").into_iter().map(Good::without_others);
+    fuzz("frozen_graph", good.collect(), readers::frozen_graph);
 }
 
 #[test]
@@ -246,7 +251,8 @@ fn tensorflow_checkpoint() {
 
 #[test]
 fn tflite() {
-    fuzz("tflite", archives("tflite_models", "model.tflite"), readers::tflite);
+    let good = archives("tflite_models", "model.tflite").into_iter().map(Good::without_others);
+    fuzz("tflite", good.collect(), readers::tflite);
 }
 
 #[test]
