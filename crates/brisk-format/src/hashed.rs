@@ -58,6 +58,10 @@ pub(crate) fn open_file(path: &Path, expected: &'static str) -> Result<(File, u6
     };
     let kind = fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => not_found("there is no such file"),
+        // Another file may have named it.
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
+            not_found("no file can have this name")
+        }
         _ => Error::read(path)(error),
     })?;
     if !kind.is_file() {

@@ -131,7 +131,8 @@ fn latest(path: &Path) -> Result<Option<PathBuf>> {
     if !fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() <= MOST) {
         return Ok(None);
     }
-    let text = fs::read_to_string(path).map_err(Error::read(path))?;
+    let text = fs::read(path).map_err(Error::read(path))?;
+    let text = String::from_utf8_lossy(&text);
     let line = text.lines().find_map(|l| l.trim().strip_prefix("model_checkpoint_path:"));
     let name = line.and_then(|l| l.trim().strip_prefix('"')?.strip_suffix('"'));
     Ok(name.and_then(|n| Path::new(n).file_name()).map(PathBuf::from))

@@ -38,6 +38,26 @@ fn data_cut_short_anywhere_is_an_error() {
 }
 
 #[test]
+fn the_file_that_names_the_latest_may_hold_anything() {
+    let dir = copy("training");
+    for bytes in [
+        &b"\xff\xfe"[..],
+        b"model_checkpoint_path: \"ckpt-1\"\n\xff",
+        b"model_checkpoint_path: \"/x/ckpt-1\"",
+    ] {
+        fs::write(dir.path().join("checkpoint"), bytes).unwrap();
+        read_all(dir.path()).unwrap();
+    }
+    let long = "x".repeat(1000);
+    for name in [&b"\xff"[..], b"nowhere", b"ckpt\0-1", long.as_bytes()] {
+        let bytes = [b"model_checkpoint_path: \"", name, b"\""].concat();
+        fs::write(dir.path().join("checkpoint"), bytes).unwrap();
+        let error = read_all(dir.path()).unwrap_err();
+        assert!(!error.is_io(), "{error}");
+    }
+}
+
+#[test]
 fn every_bit_of_the_data_is_checked() {
     let dir = copy("training");
     let path = dir.path().join("ckpt-1.data-00000-of-00001");
