@@ -220,6 +220,7 @@ class Pictures(tf.Module):
             "nearest": tf.image.resize(x, [7, 4], method="nearest"),
             "old_nearest": v1.resize_nearest_neighbor(x, [7, 9]),
             "blocks": tf.nn.space_to_depth(tf.nn.depth_to_space(tf.tile(x, [1, 1, 1, 4]), 2), 4),
+            "groups": tf.nn.conv2d(tf.tile(x, [1, 1, 1, 2]), np.sin(np.arange(108, dtype="f")).reshape(3, 3, 2, 6), 1, "SAME"),
             "lrn": tf.nn.local_response_normalization(x, depth_radius=1, bias=1.5, alpha=0.3, beta=0.75),
         }
 

@@ -1,6 +1,6 @@
 //! From the messages of an ONNX file to a model.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -97,6 +97,8 @@ pub(super) const UNTRAINED: &str = "untrained";
 /// Whether a tensor was learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Learned {
+    /// Nor is it only computed with: shapes may follow from it, so that it stands in the graph.
+    Never,
     No,
     /// If it is more than one float.
     Many,
@@ -105,7 +107,7 @@ pub(crate) enum Learned {
 
 /// What a file says of its tensors.
 struct Told {
-    fixed: HashSet<String>,
+    fixed: HashMap<String, Learned>,
     /// It says so of all of them.
     all: bool,
 }
@@ -118,32 +120,35 @@ impl Told {
         let all = own.is_some();
         if let Some(own) = own {
             model.metadata.shift_remove(UNTRAINED);
-            fixed.extend(own);
+            own.into_iter().for_each(|name| drop(fixed.entry(name).or_insert(Learned::No)));
         }
         Told { fixed, all }
     }
 
     fn of_tensor(&self, name: &str) -> Learned {
-        match (self.fixed.contains(name), self.all) {
-            (true, _) => Learned::No,
-            (false, true) => Learned::Yes,
-            (false, false) => Learned::Many,
+        match (self.fixed.get(name), self.all) {
+            (Some(&fixed), _) => fixed,
+            (None, true) => Learned::Yes,
+            (None, false) => Learned::Many,
         }
     }
 }
 
-/// The names of tensors that training leaves as they are: statistics, and what belongs to quantized numbers.
-fn fixed(graph: &Graph) -> HashSet<String> {
-    let mut names = HashSet::new();
+/// The names of tensors that training leaves as they are: statistics, what belongs to quantized numbers, and how operators are set.
+fn fixed(graph: &Graph) -> HashMap<String, Learned> {
+    let mut names = HashMap::new();
     for node in &graph.nodes {
-        let places: &[usize] = match node.op.as_str() {
-            "BatchNormalization" => &[3, 4],
+        let (places, learned): (&[usize], _) = match node.op.as_str() {
+            "BatchNormalization" => (&[3, 4], Learned::No),
             "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "QLinearMatMul" | "ConvInteger"
-            | "MatMulInteger" => &[0, 1, 2, 3, 4, 5, 6, 7, 8],
-            "Resize" | "Upsample" | "Clip" | "Range" | "OneHot" | "Pad" => &[1, 2, 3],
-            _ => &[],
+            | "MatMulInteger" => (&[0, 1, 2, 3, 4, 5, 6, 7, 8], Learned::No),
+            "Resize" | "Upsample" | "Clip" | "Range" | "OneHot" | "Pad" => (&[1, 2, 3], Learned::Never),
+            _ => (&[], Learned::No),
         };
-        names.extend(places.iter().filter_map(|&p| node.inputs.get(p)).cloned());
+        for name in places.iter().filter_map(|&p| node.inputs.get(p)) {
+            let fixed = names.entry(name.clone()).or_insert(learned);
+            *fixed = if learned == Learned::Never { learned } else { *fixed };
+        }
     }
     names
 }
@@ -167,13 +172,13 @@ pub(super) fn add(
     if let Constant::Numbers(elem, tensor) = &constant {
         let elements = tensor.elements();
         let beside = match elem.is_float() {
-            true if *elem == Elem::Double => elements > SMALL,
+            true if *elem == Elem::Double || learned == Learned::Never => elements > SMALL,
             true => elements > 1 || learned == Learned::Yes,
             false => elements > SMALL,
         };
         if beside && let Some(floats) = floats(tensor) {
             let shape = tensor.shape().to_vec();
-            let trainable = learned != Learned::No && elem.is_float();
+            let trainable = matches!(learned, Learned::Many | Learned::Yes) && elem.is_float();
             graph.parameters.insert(name.into(), Parameter { elem: *elem, shape, trainable });
             parameters.insert(name, floats);
             return;

@@ -114,6 +114,8 @@ pub fn convolve<'g>(c: &Call<'_, 'g>, x: &Var<'g>, w: &Var<'g>) -> Result<Var<'g
     }
     let groups = match c.int("group", 1)? {
         g if g >= 1 => g as usize,
+        // In graphs that were TensorFlow's: as many as the channels of both say.
+        0 if kernel[1] > 0 && shape[1].is_multiple_of(kernel[1]) => (shape[1] / kernel[1]).max(1),
         g => return Err(format!("attribute group: expected at least 1, found {g}")),
     };
     let windows = Windows::of(c, &shape[2..], kernel[2..].to_vec())?;

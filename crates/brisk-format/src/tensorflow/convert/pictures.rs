@@ -121,8 +121,8 @@ fn kernel(c: &mut Call<'_, '_>, w: &str, axes: i64) -> Result<String, String> {
 
 fn conv(c: &mut Call<'_, '_>, axes: i64) -> Made {
     let mut attributes = windows(c, axes)?;
-    // TensorFlow itself leaves it to the channels of both operands.
-    attributes.push(("group", Attribute::Int(c.int("groups", 1)?)));
+    // TensorFlow leaves it to the channels of both operands.
+    attributes.push(("group", Attribute::Int(c.int("groups", 0)?)));
     let (x, w) = (to_first(c, 0, axes)?, c.x(1)?);
     let w = kernel(c, &w, axes)?;
     let y = c.emit("Conv", &[&x, &w], attributes)?;

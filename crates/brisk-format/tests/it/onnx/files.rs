@@ -56,6 +56,23 @@ fn a_good_model_is_read() {
     import_onnx(Path::new("m.onnx"), read(&good()).unwrap()).unwrap();
 }
 
+/// `torch.nn.Upsample(scale_factor=...)` has its factors in an initializer: they are no weights.
+#[test]
+fn what_shapes_follow_from_is_not_learned() {
+    let scales: Vec<u8> = [1f32, 3.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let scales = floats("scales", &[2], &[(9, Bytes(&scales))]);
+    let axes = message(&[(1, Bytes(b"axes")), (8, Int(1)), (20, Int(7))]);
+    let nodes = [
+        node("Unsqueeze", &["x"], &["h"], &[axes]),
+        node("Resize", &["h", "", "scales"], &["y"], &[]),
+        node("Resize", &["h", "", "scales"], &["z"], &[]),
+    ];
+    let model =
+        import_onnx(Path::new("m.onnx"), read(&model(&graph(&nodes, &[scales]), 11)).unwrap()).unwrap();
+    assert_eq!(model.model.output_sizes(), [&[Some(3)][..]]);
+    assert!(model.model.param_specs().unwrap().is_empty());
+}
+
 #[test]
 fn files_that_were_cut_are_refused() {
     let good = good();
