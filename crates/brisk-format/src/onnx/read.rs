@@ -120,7 +120,9 @@ impl Told {
         let all = own.is_some();
         if let Some(own) = own {
             model.metadata.shift_remove(UNTRAINED);
-            own.into_iter().for_each(|name| drop(fixed.entry(name).or_insert(Learned::No)));
+            for name in own {
+                fixed.entry(name).or_insert(Learned::No);
+            }
         }
         Told { fixed, all }
     }
