@@ -98,6 +98,17 @@ impl Emitter {
         Ok(outputs)
     }
 
+    /// Adds a call of an operator with one result; gives its name.
+    pub fn one(
+        &mut self,
+        name: &str,
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<(&str, Attribute)>,
+    ) -> Result<String, String> {
+        self.call(name, op, inputs, attributes, 1)?.pop().ok_or_else(|| "it has no result".into())
+    }
+
     /// Gives a value another name, one that was kept.
     pub fn alias(&mut self, value: &str, name: &str) {
         self.push("Identity", &[value], Vec::new(), vec![name.into()]);

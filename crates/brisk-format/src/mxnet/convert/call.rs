@@ -70,8 +70,7 @@ impl Call<'_> {
         inputs: &[&str],
         attributes: Vec<(&str, Attribute)>,
     ) -> Result<String, String> {
-        let made = self.emit.call(&self.node.name, op, inputs, attributes, 1)?;
-        made.into_iter().next().ok_or_else(|| "it has no result".into())
+        self.emit.one(&self.node.name, op, inputs, attributes)
     }
 
     /// Adds the last operator of a translation.

@@ -116,8 +116,7 @@ impl Call<'_, '_> {
         inputs: &[&str],
         attributes: Vec<(&str, Attribute)>,
     ) -> Result<String, String> {
-        let outputs = self.walk.emit.call(&self.node.name, op, inputs, attributes, 1)?;
-        outputs.into_iter().next().ok_or_else(|| "it has no result".into())
+        self.walk.emit.one(&self.node.name, op, inputs, attributes)
     }
 
     /// Adds the last operator of a translation.
