@@ -8,11 +8,12 @@ use brisk_runtime::State;
 
 use super::OnnxFile;
 use super::read::{Learned, add};
+use crate::budget::Budget;
 
 /// The version of ONNX's operators that is written.
 const OPSET: i64 = 21;
 /// The most steps that a translation may take: each node, and each value that it reads or makes, is one.
-pub(crate) const MOST_STEPS: usize = 1 << 20;
+pub(crate) const MOST_STEPS: u64 = 1 << 20;
 /// The longest name, in bytes.
 pub(crate) const LONGEST: usize = 200;
 
@@ -27,7 +28,7 @@ pub(crate) struct Emitter {
     asked: HashMap<String, usize>,
     ints: HashMap<(Vec<usize>, Vec<i64>), String>,
     ones: HashMap<Vec<usize>, String>,
-    left: usize,
+    steps: Budget,
 }
 
 impl Emitter {
@@ -41,7 +42,7 @@ impl Emitter {
             asked: HashMap::new(),
             ints: HashMap::new(),
             ones: HashMap::new(),
-            left: MOST_STEPS,
+            steps: Budget::new(MOST_STEPS),
         }
     }
 
@@ -52,15 +53,9 @@ impl Emitter {
 
     /// Counts steps of the translation, which are bounded however often functions are called.
     pub fn step(&mut self, count: usize) -> Result<(), String> {
-        match self.left.checked_sub(count) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => Err(format!(
-                "with its functions written out the graph takes more than {MOST_STEPS} steps to translate; export a smaller part of it"
-            )),
-        }
+        self.steps.take(count).map_err(|most| {
+            format!("with its functions written out the graph takes more than {most} steps to translate; export a smaller part of it")
+        })
     }
 
     /// A name like this one that no other value has.

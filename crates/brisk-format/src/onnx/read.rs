@@ -16,6 +16,7 @@ use super::proto::{
 };
 use super::tensor::{Raw, Sparse, constant, kind, raw_bytes};
 use super::wire::{Fault, Stretch, read_stretch, skeleton};
+use crate::budget::Budget;
 use crate::hashed::open_file;
 use crate::{Error, Result};
 
@@ -97,8 +98,9 @@ pub(super) const UNTRAINED: &str = "untrained";
 /// Whether a tensor was learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Learned {
-    /// Nor is it only computed with: shapes may follow from it, so that it stands in the graph.
+    /// It sets an operator, and shapes may follow from it: it stands in the graph, if it is small.
     Never,
+    /// It is computed with, but training leaves it as it is.
     No,
     /// If it is more than one float.
     Many,
@@ -240,24 +242,21 @@ fn elements(
     raw.finish(shape).map_err(content)
 }
 
-/// How many bytes have been read from each of the files beside a model.
+/// How many bytes may still be read from each of the files beside a model.
 #[derive(Default)]
-struct Beside(HashMap<PathBuf, u64>);
+struct Beside(HashMap<PathBuf, Budget>);
 
 impl Beside {
     /// Takes bytes of a file of a length. A tensor may have a second name, but a small file must not fill the memory with copies.
-    fn take(&mut self, file: &Path, bytes: u64, length: u64) -> Result<(), String> {
+    fn take(&mut self, file: &Path, bytes: usize, length: u64) -> Result<(), String> {
         const TIMES: u64 = 2;
         let real = file.canonicalize().unwrap_or_else(|_| file.into());
-        let taken = self.0.entry(real).or_default();
-        *taken = taken.saturating_add(bytes);
-        match *taken <= length.saturating_mul(TIMES) {
-            true => Ok(()),
-            false => Err(format!(
-                "with those before it takes {taken} bytes of {}, which has {length}: they overlap; export the model again",
+        self.0.entry(real).or_insert(Budget::of(length, TIMES, 0)).take(bytes).map_err(|most| {
+            format!(
+                "with those before it takes more than {most} bytes of {}, which has {length}: they overlap; export the model again",
                 file.display()
-            )),
-        }
+            )
+        })
     }
 }
 
@@ -269,8 +268,8 @@ fn external(path: &Path, proto: &TensorProto, files: &mut Beside) -> Result<Cons
     let location = entry("location").ok_or_else(|| content("its file is not named".into()))?;
     let beside = inside(path, location).map_err(content)?;
     let (elem, shape) = kind(proto).map_err(|m| Error::content(path, m))?;
-    let expected =
-        raw_bytes(elem, shape.elements()).ok_or_else(|| content("texts in another file".into()))? as u64;
+    let bytes = raw_bytes(elem, shape.elements()).ok_or_else(|| content("texts in another file".into()))?;
+    let expected = bytes as u64;
     let number = |key: &str, default: u64| match entry(key) {
         None => Ok(default),
         Some(text) => text.parse().map_err(|_| content(format!("its {key} is {text:?}"))),
@@ -285,7 +284,7 @@ fn external(path: &Path, proto: &TensorProto, files: &mut Beside) -> Result<Cons
             stretch.length
         )));
     }
-    files.take(&beside, expected, length).map_err(content)?;
+    files.take(&beside, bytes, length).map_err(content)?;
     let mut raw = Raw::new(elem, shape.elements());
     read_stretch(&mut file, stretch, |bytes| raw.take(bytes)).map_err(Error::read(&beside))?;
     raw.finish(shape).map_err(content)

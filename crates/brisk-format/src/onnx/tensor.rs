@@ -1,12 +1,13 @@
 //! Tensors of an ONNX file, in all the ways in which they are written.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use brisk_graph::{Data, Shape, Tensor};
 use brisk_onnx::{Constant, Elem};
 use half::{bf16, f16};
 
 use super::proto::{SparseTensorProto, TensorProto};
+use crate::budget::Budget;
 
 /// The most elements that a tensor may have.
 const MOST: usize = 1 << 36;
@@ -232,15 +233,13 @@ pub fn constant(proto: &TensorProto) -> Result<Constant, String> {
 
 /// How many elements the sparse tensors of a file may have together, their zeros among them: a file of a few bytes must not fill the
 /// memory.
-pub struct Sparse {
-    left: Cell<usize>,
-}
+pub struct Sparse(RefCell<Budget>);
 
 impl Sparse {
     /// Of a file of which nothing is read yet.
     pub fn new() -> Sparse {
-        const MOST: usize = 1 << 27;
-        Sparse { left: Cell::new(MOST) }
+        const MOST: u64 = 1 << 27;
+        Sparse(RefCell::new(Budget::new(MOST)))
     }
 
     /// A sparse tensor with all its zeros.
@@ -251,13 +250,9 @@ impl Sparse {
             TensorProto { dims: proto.dims.clone(), data_type: values.data_type, ..TensorProto::default() };
         let (elem, shape) = kind(&whole)?;
         let elements = shape.elements();
-        let Some(left) = self.left.get().checked_sub(elements) else {
-            return Err(format!(
-                "a sparse tensor of {shape} is too large: all together may have {} more elements",
-                self.left.get()
-            ));
-        };
-        self.left.set(left);
+        self.0.borrow_mut().take(elements).map_err(|most| {
+            format!("a sparse tensor of {shape} is too large: all together may have {most} elements")
+        })?;
         let (Constant::Numbers(_, values), Constant::Numbers(_, indices)) =
             (constant(values)?, constant(indices)?)
         else {

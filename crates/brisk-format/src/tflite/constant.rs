@@ -66,7 +66,7 @@ fn constant(file: &mut File<'_>, tensor: &Tensor, shape: &[usize], data: &[u8]) 
     }
     // Before memory is taken: many tensors may share their bytes.
     let taken = elements.saturating_mul(element.size().max(4));
-    file.left = file.left.checked_sub(taken).ok_or_else(|| {
+    file.budget.take(taken).map_err(|_| {
         Fault::Unsupported("too many tensors share their bytes with others; convert the model again".into())
     })?;
     if let Some(quantization) = quantized(tensor, true) {

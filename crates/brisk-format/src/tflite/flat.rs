@@ -3,8 +3,9 @@
 //! The layout is described in <https://flatbuffers.dev/internals/>: a table begins with how far before it the list of its fields is; that
 //! says how far behind the beginning each field stands, 0 if it is not there.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
+use crate::budget::Budget;
 use crate::onnx::emit::LONGEST;
 use crate::tensors::Fault;
 
@@ -15,7 +16,7 @@ const TABLE: usize = 16;
 #[derive(Debug)]
 pub(super) struct Flat<'f> {
     bytes: &'f [u8],
-    left: Cell<usize>,
+    budget: RefCell<Budget>,
 }
 
 /// A table of a file.
@@ -33,7 +34,7 @@ fn outside(at: usize) -> Fault {
 impl<'f> Flat<'f> {
     pub fn new(bytes: &'f [u8]) -> Flat<'f> {
         // Parts may be shared, but not many times over.
-        Flat { bytes, left: Cell::new(bytes.len().saturating_mul(4)) }
+        Flat { bytes, budget: RefCell::new(Budget::of(bytes.len() as u64, 4, 0)) }
     }
 
     /// The outermost table.
@@ -74,8 +75,8 @@ impl<'f> Flat<'f> {
     }
 
     fn spend(&self, bytes: usize) -> Result<(), Fault> {
-        let left = self.left.get().checked_sub(bytes);
-        self.left.set(left.ok_or_else(|| Fault::Unsound("its parts lie within one another".into()))?);
+        let taken = self.budget.borrow_mut().take(bytes);
+        taken.map_err(|_| Fault::Unsound("its parts lie within one another".into()))?;
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use super::call::Call;
 use super::constant;
 use super::ops::operator;
 use super::schema::{Model, Operator, Quantization, Subgraph, Tensor};
+use crate::budget::Budget;
 use crate::tensorflow::{Constants, TfAttribute, TfGraph, TfInput, TfNode, TfType};
 use crate::tensors::Fault;
 
@@ -17,7 +18,7 @@ pub(super) struct File<'f> {
     pub bytes: &'f Bytes,
     pub model: &'f Model<'f>,
     pub constants: Constants,
-    pub left: usize,
+    pub budget: Budget,
     /// Subgraphs that are called, and may have to be translated.
     pub called: BTreeSet<usize>,
 }
@@ -26,9 +27,9 @@ impl<'f> File<'f> {
     pub fn new(path: &Path, bytes: &'f Bytes, model: &'f Model<'f>) -> File<'f> {
         /// How many bytes the constants may take for each byte of the file: eight if every number of four bits becomes a float, and as
         /// much again for what is shared.
-        const TIMES: usize = 16;
-        let left = bytes.len().saturating_mul(TIMES);
-        File { bytes, model, constants: Constants::new(path), left, called: BTreeSet::new() }
+        const TIMES: u64 = 16;
+        let budget = Budget::of(bytes.len() as u64, TIMES, 0);
+        File { bytes, model, constants: Constants::new(path), budget, called: BTreeSet::new() }
     }
 }
 

@@ -134,7 +134,7 @@ fn function<'f>(file: &mut File<'f>, subgraph: &'f Subgraph<'f>) -> Result<TfFun
 /// An error that lists all operators without a translation, or says that there are too many.
 fn check(model: &Model<'_>) -> Result<(), String> {
     let steps: usize = model.subgraphs.iter().map(Subgraph::steps).sum();
-    if steps > MOST_STEPS {
+    if steps as u64 > MOST_STEPS {
         return Err(format!(
             "it takes {steps} steps to translate; expected {MOST_STEPS} at most: convert a smaller part of the model"
         ));
